@@ -1,0 +1,127 @@
+//! Completing the partial transport checksums of frames that never crossed a wire.
+//!
+//! The kernel hands a veth a frame whose TCP or UDP checksum field holds only the sum over the
+//! pseudo-header, since no wire will damage it. Such a frame must be made whole before it
+//! leaves by a real NIC or reaches a stack that checks. Sums are etherparse's (RFC 1071).
+
+use std::net::IpAddr;
+
+use etherparse::checksum::Sum16BitWords;
+
+use crate::packet::{Ip, Packet};
+use crate::ports::{TCP, UDP};
+
+/// Completes the checksum of a TCP or UDP packet whose field holds the pseudo-header's sum
+/// alone. Returns whether it did.
+///
+/// A complete checksum can look like a partial one by chance; it is then computed to the same
+/// value again. SCTP's is a CRC that the kernel computes itself unless a device offers to.
+pub fn complete(frame: &mut [u8], packet: &Packet) -> bool {
+    let Some(ip) = packet.ip() else { return false };
+    let field_offset = match ip.protocol {
+        TCP => 16,
+        UDP => 6,
+        _ => return false,
+    };
+    let end = ip.transport_offset + ip.transport_len;
+    let Some(transport) = frame.get_mut(ip.transport_offset..end) else { return false };
+    let Some(field) = transport.get(field_offset..).and_then(|rest| rest.first_chunk::<2>()) else {
+        return false;
+    };
+    let pseudo_header = pseudo_header_sum(ip);
+    // The partial sum is stored as it is, a complete one as its complement.
+    if !pseudo_header.ones_complement().to_ne_bytes().iter().zip(field).all(|(a, b)| !a == *b) {
+        return false;
+    }
+    let Some(field) = transport.get_mut(field_offset..field_offset + 2) else { return false };
+    field.fill(0);
+    let sum = pseudo_header.add_slice(transport);
+    let checksum = if ip.protocol == UDP {
+        sum.to_ones_complement_with_no_zero()
+    } else {
+        sum.ones_complement()
+    };
+    if let Some(field) = transport.get_mut(field_offset..field_offset + 2) {
+        field.copy_from_slice(&checksum.to_ne_bytes());
+    }
+    true
+}
+
+/// The sum over addresses, protocol and length (RFC 9293, 3.1; RFC 8200, 8.1).
+fn pseudo_header_sum(ip: &Ip) -> Sum16BitWords {
+    let len = u32::try_from(ip.transport_len).unwrap_or(u32::MAX).to_be_bytes();
+    let mut sum = Sum16BitWords::new();
+    sum = match (ip.source, ip.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            sum.add_4bytes(source.octets()).add_4bytes(destination.octets())
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            sum.add_16bytes(source.octets()).add_16bytes(destination.octets())
+        }
+        _ => sum,
+    };
+    sum.add_4bytes(len).add_2bytes([0, ip.protocol])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use etherparse::PacketBuilder;
+
+    fn build(v6: bool, tcp: bool, payload: &[u8]) -> Vec<u8> {
+        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+        let builder = if v6 {
+            builder.ipv6([0xfd; 16], [0xfe; 16], 64)
+        } else {
+            builder.ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        };
+        let mut frame = Vec::new();
+        if tcp {
+            builder.tcp(40000, 80, 7, 512).ack(1).write(&mut frame, payload).unwrap();
+        } else {
+            builder.udp(40000, 53).write(&mut frame, payload).unwrap();
+        }
+        frame
+    }
+
+    /// What the kernel leaves in the field: the folded sum, not its complement.
+    fn make_partial(frame: &mut [u8]) -> usize {
+        let packet = Packet::parse(frame).unwrap();
+        let ip = packet.ip().unwrap();
+        let offset = ip.transport_offset + if ip.protocol == TCP { 16 } else { 6 };
+        let partial = !pseudo_header_sum(ip).ones_complement();
+        frame[offset..offset + 2].copy_from_slice(&partial.to_ne_bytes());
+        offset
+    }
+
+    #[test]
+    fn a_partial_checksum_becomes_the_whole_one() {
+        for v6 in [false, true] {
+            for tcp in [false, true] {
+                for len in [0, 1, 2, 999, 1400] {
+                    let whole = build(v6, tcp, &vec![0xa5; len]);
+                    let mut frame = whole.clone();
+                    make_partial(&mut frame);
+                    assert_ne!(frame, whole);
+                    let packet = Packet::parse(&frame).unwrap();
+                    assert!(complete(&mut frame, &packet));
+                    assert_eq!(frame, whole, "v6 {v6} tcp {tcp} len {len}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_checksum_is_left_alone_and_so_is_padding() {
+        let whole = build(false, false, b"x");
+        let mut frame = whole.clone();
+        frame.extend([0xee; 17]);
+        let packet = Packet::parse(&frame).unwrap();
+        assert!(!complete(&mut frame, &packet));
+        assert_eq!(frame[..whole.len()], whole);
+        make_partial(&mut frame);
+        assert!(complete(&mut frame, &packet));
+        assert_eq!(frame[..whole.len()], whole);
+        assert_eq!(frame[whole.len()..], [0xee; 17]);
+    }
+}

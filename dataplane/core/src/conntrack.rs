@@ -1,0 +1,218 @@
+//! Connection tracking: a bounded table of the flows that policy has admitted.
+//!
+//! An entry is found from either direction of its flow. It remembers who opened it and under
+//! which table revision it was last judged. Capacity is taken at the start; a full table
+//! refuses new entries and never evicts one that lives. Expired entries are not found any
+//! more from the moment that they expire, and are swept up a few at a time.
+
+pub mod state;
+
+use hashbrown::HashTable;
+
+use crate::flow::{FiveTuple, FlowHasher, FlowKey, Side};
+use crate::time::Time;
+use state::{State, Timeouts};
+
+/// A flow that policy has admitted.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    key: FlowKey,
+    opener: Side,
+    state: State,
+    revision: u64,
+    deadline: Time,
+}
+
+impl Connection {
+    /// The five tuple of the first packet.
+    #[must_use]
+    pub fn opening(&self) -> FiveTuple {
+        self.key.five_tuple(self.opener)
+    }
+
+    /// The side that sent the first packet.
+    #[inline]
+    #[must_use]
+    pub fn opener(&self) -> Side {
+        self.opener
+    }
+
+    /// How far the connection has come.
+    #[inline]
+    #[must_use]
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The table revision that last admitted it.
+    #[inline]
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// Notes that the table of `revision` admits it.
+    #[inline]
+    pub(crate) fn admit(&mut self, revision: u64) {
+        self.revision = revision;
+    }
+
+    /// Moves on to `state` and keeps the entry alive for as long as that state may last.
+    #[inline]
+    pub(crate) fn advance(&mut self, state: State, timeouts: &Timeouts, now: Time) {
+        // What is closed is not kept alive by stragglers.
+        if self.state == state && state.is_closed() {
+            return;
+        }
+        self.state = state;
+        self.deadline = now + timeouts.of(state);
+    }
+}
+
+/// The table is full of connections that live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+/// The connections of one worker.
+#[derive(Debug)]
+pub struct Connections {
+    index: HashTable<u32>,
+    slots: Vec<Option<Connection>>,
+    free: Vec<u32>,
+    hasher: FlowHasher,
+    timeouts: Timeouts,
+    sweep_next: usize,
+}
+
+/// Slots that an insertion into a full table looks at for an expired one.
+const SWEEP_WHEN_FULL: usize = 64;
+
+impl Connections {
+    /// A table of at most `capacity` connections, whose memory is taken now.
+    #[must_use]
+    pub fn new(capacity: u32, timeouts: Timeouts, hasher: FlowHasher) -> Self {
+        let len = capacity as usize;
+        Self {
+            index: HashTable::with_capacity(len),
+            slots: vec![None; len],
+            free: (0..capacity).rev().collect(),
+            hasher,
+            timeouts,
+            sweep_next: 0,
+        }
+    }
+
+    /// Connections held, expired ones that have not been swept yet included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether no connection is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// The most connections that can be held.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// How long each state may last.
+    #[must_use]
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// All connections that live at `now`.
+    pub fn iter(&self, now: Time) -> impl Iterator<Item = &Connection> {
+        self.slots.iter().flatten().filter(move |connection| connection.deadline > now)
+    }
+
+    /// The connection of a flow, if it lives at `now`.
+    #[inline]
+    pub fn find(&mut self, hash: u64, key: &FlowKey, now: Time) -> Option<&mut Connection> {
+        let slot = self.slot_of(hash, key)?;
+        let connection = self.slots.get_mut(slot as usize)?.as_mut()?;
+        (connection.deadline > now).then_some(connection)
+    }
+
+    /// Adds the connection that `opener` begins, in place of one that has ended.
+    ///
+    /// # Errors
+    /// [`Full`], when there is no room.
+    pub fn insert(
+        &mut self,
+        hash: u64,
+        key: FlowKey,
+        opener: Side,
+        state: State,
+        revision: u64,
+        now: Time,
+    ) -> Result<(), Full> {
+        self.remove(hash, &key);
+        if self.free.is_empty() {
+            self.expire(now, SWEEP_WHEN_FULL);
+        }
+        let slot = self.free.pop().ok_or(Full)?;
+        let deadline = now + self.timeouts.of(state);
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = Some(Connection { key, opener, state, revision, deadline });
+        }
+        let (slots, hasher) = (&self.slots, &self.hasher);
+        self.index.insert_unique(hash, slot, |&slot| hash_of(slots, hasher, slot));
+        Ok(())
+    }
+
+    /// Forgets a flow. Returns whether it was known.
+    pub fn remove(&mut self, hash: u64, key: &FlowKey) -> bool {
+        let slots = &self.slots;
+        let Ok(entry) = self.index.find_entry(hash, |&slot| holds(slots, slot, key)) else {
+            return false;
+        };
+        let (slot, _) = entry.remove();
+        if let Some(place) = self.slots.get_mut(slot as usize) {
+            *place = None;
+        }
+        self.free.push(slot);
+        true
+    }
+
+    /// Looks at the next `budget` slots and frees those that have expired. Returns how many.
+    pub fn expire(&mut self, now: Time, budget: usize) -> usize {
+        let mut freed = 0;
+        for _ in 0..budget.min(self.slots.len()) {
+            let here = self.sweep_next;
+            self.sweep_next = if here + 1 == self.slots.len() { 0 } else { here + 1 };
+            let Some(Some(connection)) = self.slots.get(here) else { continue };
+            if connection.deadline <= now {
+                let key = connection.key;
+                self.remove(self.hasher.hash(&key), &key);
+                freed += 1;
+            }
+        }
+        freed
+    }
+
+    #[inline]
+    fn slot_of(&self, hash: u64, key: &FlowKey) -> Option<u32> {
+        self.index.find(hash, |&slot| holds(&self.slots, slot, key)).copied()
+    }
+}
+
+#[inline]
+fn holds(slots: &[Option<Connection>], slot: u32, key: &FlowKey) -> bool {
+    matches!(slots.get(slot as usize), Some(Some(connection)) if connection.key == *key)
+}
+
+fn hash_of(slots: &[Option<Connection>], hasher: &FlowHasher, slot: u32) -> u64 {
+    match slots.get(slot as usize) {
+        Some(Some(connection)) => hasher.hash(&connection.key),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

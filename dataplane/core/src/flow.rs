@@ -1,0 +1,193 @@
+//! Five tuples, and the key that both directions of a flow share.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use crate::address::NetworkId;
+use crate::icmp::echo_ports;
+use crate::packet::{Ip, Transport};
+use crate::ports::Protocol;
+
+/// One direction of a flow, together with the network that its addresses are valid on.
+///
+/// An echo's identifier is the port of the side that asks; the other side's is 0. So a
+/// request and its reply are one flow, and two hosts that ping each other with one
+/// identifier are two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FiveTuple {
+    /// The network.
+    pub network: NetworkId,
+    /// The IP protocol.
+    pub protocol: Protocol,
+    /// The sender's address.
+    pub source: IpAddr,
+    /// The sender's port; 0 where the protocol has none.
+    pub source_port: u16,
+    /// The receiver's address.
+    pub destination: IpAddr,
+    /// The receiver's port; 0 where the protocol has none.
+    pub destination_port: u16,
+}
+
+/// The key of a flow: equal for both of its directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    low: ([u8; 16], u16),
+    high: ([u8; 16], u16),
+    network: NetworkId,
+    protocol: Protocol,
+}
+
+/// The side of a flow that a five tuple is sent by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// The end whose address and port sort first.
+    Low,
+    /// The other end.
+    High,
+}
+
+impl FiveTuple {
+    /// The flow that a packet belongs to, or that the packet quoted by an ICMP error did.
+    /// `None` for neighbour discovery and ICMP without an identifier, which are no flow.
+    #[inline]
+    #[must_use]
+    pub fn of(network: NetworkId, ip: &Ip) -> Option<Self> {
+        let (source_port, destination_port) = match ip.transport {
+            Transport::Ports { source, destination, .. } => (source, destination),
+            Transport::Echo { id, request } => echo_ports((id, request)),
+            Transport::Opaque => (0, 0),
+            Transport::IcmpError(quoted) => {
+                return Some(Self {
+                    network,
+                    protocol: quoted.protocol,
+                    source: quoted.source,
+                    source_port: quoted.source_port,
+                    destination: quoted.destination,
+                    destination_port: quoted.destination_port,
+                });
+            }
+            Transport::Neighbour(_) | Transport::IcmpOther { .. } => return None,
+        };
+        Some(Self {
+            network,
+            protocol: ip.protocol,
+            source: ip.source,
+            source_port,
+            destination: ip.destination,
+            destination_port,
+        })
+    }
+
+    /// The key of the flow, and the side that sends in this direction.
+    #[inline]
+    #[must_use]
+    pub fn key(&self) -> (FlowKey, Side) {
+        let source = (octets(self.source), self.source_port);
+        let destination = (octets(self.destination), self.destination_port);
+        let (network, protocol) = (self.network, self.protocol);
+        if source <= destination {
+            (FlowKey { low: source, high: destination, network, protocol }, Side::Low)
+        } else {
+            (FlowKey { low: destination, high: source, network, protocol }, Side::High)
+        }
+    }
+}
+
+impl FlowKey {
+    /// The flow's five tuple in the direction in which `sender` sends.
+    #[must_use]
+    pub fn five_tuple(&self, sender: Side) -> FiveTuple {
+        let (from, to) = match sender {
+            Side::Low => (self.low, self.high),
+            Side::High => (self.high, self.low),
+        };
+        FiveTuple {
+            network: self.network,
+            protocol: self.protocol,
+            source: address(from.0),
+            source_port: from.1,
+            destination: address(to.0),
+            destination_port: to.1,
+        }
+    }
+}
+
+/// Hashes flows with a seed drawn when the process starts, so that nobody outside can choose
+/// five tuples that collide. Clones hash alike: all workers must agree on a flow's owner.
+#[derive(Debug, Clone)]
+pub struct FlowHasher(ahash::RandomState);
+
+impl FlowHasher {
+    /// A hasher with a seed of its own.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(ahash::RandomState::new())
+    }
+
+    /// A hasher with a fixed seed, for tests that must repeat.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
+        Self(ahash::RandomState::with_seeds(seed, 1, 2, 3))
+    }
+
+    /// The hash of a flow.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, key: &FlowKey) -> u64 {
+        self.0.hash_one(key)
+    }
+}
+
+/// IPv4 as IPv4-mapped IPv6, so that one key serves both. A packet with a mapped address on
+/// the wire never gets this far: the guard refuses it.
+#[inline]
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+fn address(octets: [u8; 16]) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::from(octets)).to_canonical()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuple(
+        source: &str,
+        source_port: u16,
+        destination: &str,
+        destination_port: u16,
+    ) -> FiveTuple {
+        FiveTuple {
+            network: NetworkId(3),
+            protocol: 6,
+            source: source.parse().unwrap(),
+            source_port,
+            destination: destination.parse().unwrap(),
+            destination_port,
+        }
+    }
+
+    #[test]
+    fn both_directions_share_a_key_and_tell_their_sides() {
+        for (a, b) in [("10.0.0.1", "10.0.0.2"), ("2001:db8::1", "2001:db8::2")] {
+            let (key, side) = tuple(a, 40000, b, 80).key();
+            let (back, other) = tuple(b, 80, a, 40000).key();
+            assert_eq!(key, back);
+            assert_ne!(side, other);
+            assert_eq!(key.five_tuple(side), tuple(a, 40000, b, 80));
+            assert_eq!(key.five_tuple(other), tuple(b, 80, a, 40000));
+        }
+    }
+
+    #[test]
+    fn equal_addresses_on_two_networks_are_two_flows() {
+        let here = tuple("10.0.0.1", 1, "10.0.0.2", 2);
+        let there = FiveTuple { network: NetworkId(4), ..here };
+        assert_ne!(here.key().0, there.key().0);
+    }
+}

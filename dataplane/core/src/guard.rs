@@ -1,0 +1,174 @@
+//! What a port may send: a pod speaks as itself only, and nobody else speaks as a pod.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::address::{Mac, NetworkId};
+use crate::drop::DropReason;
+use crate::icmp::{
+    NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, REDIRECT, ROUTER_ADVERTISEMENT,
+};
+use crate::packet::{Arp, Ip, Neighbour, Packet, Payload, Transport};
+use crate::table::{EndpointId, Party, Table};
+
+/// What is attached to a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attachment {
+    /// A pod.
+    Pod {
+        /// The pod's own MAC.
+        mac: Mac,
+        /// The pod in the table in force; `None` while the rule set does not know it.
+        endpoint: Option<EndpointId>,
+    },
+    /// The outside, by a physical NIC.
+    Uplink,
+    /// The node's own stack.
+    Host,
+}
+
+/// The endpoints that have a port here. Their addresses are refused from any other port.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AttachedEndpoints(Vec<bool>);
+
+impl AttachedEndpoints {
+    /// Notes that `endpoint` has a port.
+    pub fn insert(&mut self, endpoint: EndpointId) {
+        if self.0.len() <= endpoint.index() {
+            self.0.resize(endpoint.index() + 1, false);
+        }
+        if let Some(attached) = self.0.get_mut(endpoint.index()) {
+            *attached = true;
+        }
+    }
+
+    /// Whether `endpoint` has a port.
+    #[inline]
+    #[must_use]
+    pub fn contains(&self, endpoint: EndpointId) -> bool {
+        self.0.get(endpoint.index()).copied().unwrap_or(false)
+    }
+}
+
+/// Checks that `packet` may come from a port with this attachment.
+///
+/// # Errors
+/// The reason to drop it for.
+#[inline]
+pub(crate) fn check_source(
+    table: &Table,
+    attached: &AttachedEndpoints,
+    network: NetworkId,
+    from: Attachment,
+    packet: &Packet,
+) -> Result<(), DropReason> {
+    match from {
+        Attachment::Pod { mac, endpoint } => {
+            let endpoint = endpoint.ok_or(DropReason::UnknownEndpoint)?;
+            if packet.source != mac {
+                return Err(DropReason::SpoofedMac);
+            }
+            let is_own = |address: IpAddr| table.party(network, address) == Party::Pod(endpoint);
+            match &packet.payload {
+                Payload::Arp(arp) => pod_arp(arp, mac, is_own),
+                Payload::Ip(ip) => pod_ip(ip, mac, is_own),
+            }
+        }
+        Attachment::Uplink | Attachment::Host => {
+            if packet.source.is_group() {
+                return Err(DropReason::SpoofedMac);
+            }
+            // The node's own addresses are behind the host port; from the outside they are lies.
+            let is_foreign = |address: IpAddr| match table.party(network, address) {
+                Party::Pod(endpoint) => !attached.contains(endpoint),
+                Party::Node(node) => {
+                    from == Attachment::Host || table.spec().local_node != Some(node)
+                }
+                Party::External => true,
+            };
+            match &packet.payload {
+                Payload::Arp(arp) if is_foreign(arp.sender.into()) => Ok(()),
+                Payload::Arp(_) => Err(DropReason::SpoofedArp),
+                Payload::Ip(ip) => other_ip(ip, is_foreign),
+            }
+        }
+    }
+}
+
+fn pod_arp(arp: &Arp, mac: Mac, is_own: impl Fn(IpAddr) -> bool) -> Result<(), DropReason> {
+    let claims_own = arp.sender == Ipv4Addr::UNSPECIFIED || is_own(arp.sender.into());
+    if arp.sender_mac == mac && claims_own { Ok(()) } else { Err(DropReason::SpoofedArp) }
+}
+
+#[inline]
+fn pod_ip(ip: &Ip, mac: Mac, is_own: impl Fn(IpAddr) -> bool) -> Result<(), DropReason> {
+    match ip.transport {
+        Transport::Neighbour(message) => pod_neighbour(ip, &message, mac, is_own),
+        // Listener reports come from link-local addresses, and a flooding switch needs none.
+        Transport::IcmpOther { icmp_type: 130..=132 | 143 } if ip.source.is_ipv6() => {
+            Err(DropReason::UnsupportedIcmp)
+        }
+        _ if is_own(ip.source) => Ok(()),
+        _ => Err(DropReason::SpoofedAddress),
+    }
+}
+
+fn pod_neighbour(
+    ip: &Ip,
+    message: &Neighbour,
+    mac: Mac,
+    is_own: impl Fn(IpAddr) -> bool,
+) -> Result<(), DropReason> {
+    // RFC 4861, 7.1: a lower hop limit has come through a router.
+    if ip.hop_limit != 255 || message.link_address.is_some_and(|claimed| claimed != mac) {
+        return Err(DropReason::SpoofedNeighbour);
+    }
+    let own_or_link_local = |address| is_own(address) || is_link_local(address);
+    let source_is_own = ip.source.is_unspecified() || own_or_link_local(ip.source);
+    let honest = match message.icmp_type {
+        ROUTER_ADVERTISEMENT | REDIRECT => return Err(DropReason::RogueRouter),
+        NEIGHBOUR_ADVERTISEMENT => source_is_own && own_or_link_local(message.target.into()),
+        _ => source_is_own,
+    };
+    if honest { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
+}
+
+#[inline]
+fn other_ip(ip: &Ip, is_foreign: impl Fn(IpAddr) -> bool) -> Result<(), DropReason> {
+    if let Transport::Neighbour(message) = ip.transport {
+        let claims = match message.icmp_type {
+            NEIGHBOUR_SOLICITATION => ip.source,
+            NEIGHBOUR_ADVERTISEMENT => message.target.into(),
+            _ => return hop_limit_255(ip),
+        };
+        hop_limit_255(ip)?;
+        return if is_foreign(claims) { Ok(()) } else { Err(DropReason::SpoofedNeighbour) };
+    }
+    if is_martian(ip.source) || !is_foreign(ip.source) {
+        return Err(DropReason::SpoofedAddress);
+    }
+    Ok(())
+}
+
+fn hop_limit_255(ip: &Ip) -> Result<(), DropReason> {
+    if ip.hop_limit == 255 { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// Whether nobody can have this source address on a network.
+#[inline]
+fn is_martian(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            v4.is_loopback() || v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified()
+        }
+        IpAddr::V6(v6) => {
+            v6.is_loopback()
+                || v6.is_multicast()
+                || v6.is_unspecified()
+                || v6.to_ipv4_mapped().is_some()
+        }
+    }
+}

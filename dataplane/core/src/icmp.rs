@@ -1,0 +1,139 @@
+//! ICMP and ICMPv6: echoes, errors with the packet that they quote, neighbour discovery.
+//!
+//! Sources: RFC 792, RFC 4443, RFC 4861. A quoted packet is shortened by design; only its
+//! addresses, protocol and ports are read, which the first eight bytes of its transport
+//! header hold (RFC 792).
+
+use std::net::Ipv6Addr;
+
+use crate::address::Mac;
+use crate::drop::DropReason;
+use crate::packet::{IpHeader, Neighbour, Quoted, Transport, ipv4_header, ipv6_header};
+use crate::ports::{ICMP, ICMPV6, SCTP, TCP, UDP};
+
+/// Router advertisement.
+pub(crate) const ROUTER_ADVERTISEMENT: u8 = 134;
+/// Neighbour solicitation.
+pub(crate) const NEIGHBOUR_SOLICITATION: u8 = 135;
+/// Neighbour advertisement.
+pub(crate) const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+/// Redirect, of ICMPv6.
+pub(crate) const REDIRECT: u8 = 137;
+
+const HEADER_LEN: usize = 8;
+
+/// Reads an ICMP message, from its type on.
+pub(crate) fn parse_v4(bytes: &[u8]) -> Result<Transport, DropReason> {
+    const ECHO_REPLY: u8 = 0;
+    const ECHO_REQUEST: u8 = 8;
+    let (icmp_type, id) = header(bytes)?;
+    Ok(match icmp_type {
+        ECHO_REPLY | ECHO_REQUEST => Transport::Echo { id, request: icmp_type == ECHO_REQUEST },
+        // Destination unreachable, time exceeded, parameter problem.
+        3 | 11 | 12 => {
+            let packet = bytes.get(HEADER_LEN..).unwrap_or_default();
+            Transport::IcmpError(quoted(packet, ipv4_header(packet))?)
+        }
+        _ => Transport::IcmpOther { icmp_type },
+    })
+}
+
+/// Reads an ICMPv6 message, from its type on.
+pub(crate) fn parse_v6(bytes: &[u8]) -> Result<Transport, DropReason> {
+    const ECHO_REQUEST: u8 = 128;
+    const ECHO_REPLY: u8 = 129;
+    let (icmp_type, id) = header(bytes)?;
+    Ok(match icmp_type {
+        ECHO_REPLY | ECHO_REQUEST => Transport::Echo { id, request: icmp_type == ECHO_REQUEST },
+        // Destination unreachable, packet too big, time exceeded, parameter problem.
+        1..=4 => {
+            let packet = bytes.get(HEADER_LEN..).unwrap_or_default();
+            Transport::IcmpError(quoted(packet, ipv6_header(packet))?)
+        }
+        133..=137 => Transport::Neighbour(neighbour(icmp_type, bytes)?),
+        _ => Transport::IcmpOther { icmp_type },
+    })
+}
+
+/// The type, and the first half of the second word, which echoes use as identifier.
+fn header(bytes: &[u8]) -> Result<(u8, u16), DropReason> {
+    let [icmp_type, _, _, _, id_high, id_low, _, _] =
+        *bytes.first_chunk::<HEADER_LEN>().ok_or(DropReason::MalformedIcmp)?;
+    Ok((icmp_type, u16::from_be_bytes([id_high, id_low])))
+}
+
+fn quoted(packet: &[u8], header: Result<IpHeader, DropReason>) -> Result<Quoted, DropReason> {
+    let header = header.map_err(|_| DropReason::MalformedIcmp)?;
+    if header.is_fragment {
+        return Err(DropReason::Fragment);
+    }
+    let transport = packet.get(header.header_len..).unwrap_or_default();
+    let (source_port, destination_port) = match header.protocol {
+        TCP | UDP | SCTP => {
+            let [a, b, c, d] = *transport.first_chunk::<4>().ok_or(DropReason::MalformedIcmp)?;
+            (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+        }
+        ICMP => echo_ports(parse_echo(transport, 8, 0)?),
+        ICMPV6 => echo_ports(parse_echo(transport, 128, 129)?),
+        _ => (0, 0),
+    };
+    Ok(Quoted {
+        source: header.source,
+        destination: header.destination,
+        protocol: header.protocol,
+        source_port,
+        destination_port,
+    })
+}
+
+/// Only echoes can be quoted: an error is never sent about an error (RFC 1122, 3.2.2).
+fn parse_echo(bytes: &[u8], request: u8, reply: u8) -> Result<(u16, bool), DropReason> {
+    match header(bytes)? {
+        (icmp_type, id) if icmp_type == request => Ok((id, true)),
+        (icmp_type, id) if icmp_type == reply => Ok((id, false)),
+        _ => Err(DropReason::UnrelatedIcmp),
+    }
+}
+
+/// The identifier stands on the asking side, so that the two directions of asking differ.
+pub(crate) fn echo_ports((id, request): (u16, bool)) -> (u16, u16) {
+    if request { (id, 0) } else { (0, id) }
+}
+
+fn neighbour(icmp_type: u8, bytes: &[u8]) -> Result<Neighbour, DropReason> {
+    let malformed = DropReason::MalformedIcmp;
+    let (fixed_len, has_target) = match icmp_type {
+        133 => (8, false),
+        ROUTER_ADVERTISEMENT => (16, false),
+        NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT => (24, true),
+        _ => (40, true),
+    };
+    let mut options = bytes.get(fixed_len..).ok_or(malformed)?;
+    let target = if has_target {
+        let octets = bytes.get(HEADER_LEN..).and_then(|rest| rest.first_chunk::<16>());
+        Ipv6Addr::from(*octets.ok_or(malformed)?)
+    } else {
+        Ipv6Addr::UNSPECIFIED
+    };
+    // Options are type, length in units of eight bytes, value (RFC 4861, 4.6).
+    let mut link_address = None;
+    while let Some(&[option, len]) = options.first_chunk::<2>() {
+        let len = usize::from(len) * 8;
+        if len == 0 || len > options.len() {
+            return Err(malformed);
+        }
+        let (option_bytes, rest) = options.split_at(len);
+        if matches!(option, 1 | 2) {
+            // A second address could hide behind the one that the guard looks at.
+            if link_address.is_some() {
+                return Err(malformed);
+            }
+            link_address = option_bytes.get(2..).and_then(|mac| mac.first_chunk::<6>()).copied();
+        }
+        options = rest;
+    }
+    if !options.is_empty() {
+        return Err(malformed);
+    }
+    Ok(Neighbour { icmp_type, target, link_address: link_address.map(Mac) })
+}

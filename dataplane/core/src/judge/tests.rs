@@ -1,0 +1,387 @@
+//! Stories: a small cluster, then packets and their verdicts.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use etherparse::{Icmpv4Type, PacketBuilder};
+
+use super::*;
+use crate::address::Mac;
+use crate::conntrack::state::Timeouts;
+use crate::flow::FlowHasher;
+use crate::ports::{PortMatch, PortSet};
+use crate::table::{
+    Direction, Endpoint, Identity, IdentityId, Node, NodeId, PolicyId, PolicySet, PolicySetId,
+    PortSetId, Rule, RuleId, TableSpec,
+};
+
+const NETWORK: NetworkId = NetworkId::DEFAULT;
+const CLIENT: Host = Host(1);
+const SERVER: Host = Host(2);
+const STRANGER: Host = Host(9);
+
+/// The host with address 10.0.0.N and MAC 02:00:00:00:00:0N.
+#[derive(Clone, Copy)]
+struct Host(u8);
+
+impl Host {
+    fn mac(self) -> Mac {
+        Mac([2, 0, 0, 0, 0, self.0])
+    }
+
+    fn address(self) -> [u8; 4] {
+        [10, 0, 0, self.0]
+    }
+}
+
+/// `client` may open TCP 80 to `server`, which may open nothing. Both are isolated.
+fn spec(client_may: bool) -> TableSpec {
+    let endpoint = |name: &str, host: Host, identity| Endpoint {
+        name: name.into(),
+        network: NETWORK,
+        addresses: vec![IpAddr::from(host.address())],
+        identity: IdentityId(identity),
+        node: Some(NodeId(0)),
+    };
+    let set = |policy, admits: Option<u32>| PolicySet {
+        policies: vec![PolicyId(policy)],
+        any_peer: admits.map(PortSetId),
+        ..PolicySet::default()
+    };
+    TableSpec {
+        endpoints: vec![endpoint("shop/client", CLIENT, 0), endpoint("shop/server", SERVER, 1)],
+        identities: vec![
+            Identity { egress: Some(PolicySetId(0)), ingress: Some(PolicySetId(1)) },
+            Identity { egress: Some(PolicySetId(1)), ingress: Some(PolicySetId(0)) },
+        ],
+        nodes: vec![Node { name: "here".into(), addresses: vec![[10, 0, 0, 254].into()] }],
+        local_node: Some(NodeId(0)),
+        policy_sets: vec![set(0, client_may.then_some(0)), set(1, None)],
+        port_sets: vec![PortSet::new(&[
+            (PortMatch::Range { protocol: TCP, first: 80, last: 80 }, RuleId(0)),
+            (PortMatch::Range { protocol: UDP, first: 53, last: 53 }, RuleId(0)),
+        ])],
+        rules: vec![Rule { policy: PolicyId(0), direction: Direction::Ingress, index: 0 }],
+        policies: vec!["shop/web".into(), "shop/deny".into()],
+        ..TableSpec::default()
+    }
+}
+
+struct World {
+    table: Table,
+    attached: AttachedEndpoints,
+    connections: Connections,
+    hasher: FlowHasher,
+    established: Established,
+    now: Time,
+}
+
+impl World {
+    fn new() -> Self {
+        let hasher = FlowHasher::seeded(1);
+        let table = Table::new(1, spec(true));
+        let mut attached = AttachedEndpoints::default();
+        for name in ["shop/client", "shop/server"] {
+            attached.insert(table.endpoint_named(name).unwrap());
+        }
+        let connections = Connections::new(16, Timeouts::default(), hasher.clone());
+        Self {
+            table,
+            attached,
+            connections,
+            hasher,
+            established: Established::Recheck,
+            now: Time(1),
+        }
+    }
+
+    fn port(&self, host: Host) -> Attachment {
+        let name = match host.0 {
+            1 => "shop/client",
+            2 => "shop/server",
+            _ => return Attachment::Uplink,
+        };
+        Attachment::Pod { mac: host.mac(), endpoint: self.table.endpoint_named(name) }
+    }
+
+    fn send(&mut self, from: Host, to: Host, frame: &[u8]) -> Verdict {
+        let packet = Packet::parse(frame)?;
+        let judge = Judge {
+            table: &self.table,
+            attached: &self.attached,
+            established: self.established,
+            now: self.now,
+        };
+        judge.guard(NETWORK, self.port(from), &packet)?;
+        let flow = packet.ip().and_then(|ip| FlowOf::new(NETWORK, ip, &self.hasher));
+        let to = self.port(to);
+        judge.unicast(&mut self.connections, NETWORK, to, &packet, flow.as_ref())
+    }
+
+    fn tcp(&mut self, from: Host, to: Host, ports: (u16, u16), flags: &str) -> Verdict {
+        let mut builder = PacketBuilder::ethernet2(from.mac().0, to.mac().0)
+            .ipv4(from.address(), to.address(), 64)
+            .tcp(ports.0, ports.1, 1, 1000);
+        for flag in flags.chars() {
+            builder = match flag {
+                'S' => builder.syn(),
+                'A' => builder.ack(1),
+                'F' => builder.fin(),
+                'R' => builder.rst(),
+                _ => unreachable!(),
+            };
+        }
+        let mut frame = Vec::new();
+        builder.write(&mut frame, b"").unwrap();
+        self.send(from, to, &frame)
+    }
+
+    fn udp(&mut self, from: Host, to: Host, ports: (u16, u16)) -> Verdict {
+        let frame = udp_frame(from, to, ports);
+        self.send(from, to, &frame)
+    }
+
+    fn handshake(&mut self) {
+        assert_eq!(self.tcp(CLIENT, SERVER, (4000, 80), "S"), Ok(()));
+        assert_eq!(self.tcp(SERVER, CLIENT, (80, 4000), "SA"), Ok(()));
+        assert_eq!(self.tcp(CLIENT, SERVER, (4000, 80), "A"), Ok(()));
+    }
+
+    fn publish(&mut self, spec: TableSpec) {
+        self.table = Table::new(self.table.revision() + 1, spec);
+    }
+}
+
+fn udp_frame(from: Host, to: Host, ports: (u16, u16)) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(from.mac().0, to.mac().0)
+        .ipv4(from.address(), to.address(), 64)
+        .udp(ports.0, ports.1)
+        .write(&mut frame, b"q")
+        .unwrap();
+    frame
+}
+
+#[test]
+fn an_allowed_connection_passes_both_ways_though_the_reverse_is_denied() {
+    let mut world = World::new();
+    world.handshake();
+    assert_eq!(world.tcp(SERVER, CLIENT, (80, 4000), "A"), Ok(()));
+    assert_eq!(world.udp(CLIENT, SERVER, (5000, 53)), Ok(()));
+    assert_eq!(world.udp(SERVER, CLIENT, (53, 5000)), Ok(()));
+}
+
+#[test]
+fn what_no_rule_admits_is_denied_by_the_end_that_denies() {
+    let mut world = World::new();
+    assert_eq!(world.tcp(CLIENT, SERVER, (4000, 81), "S"), Err(DropReason::EgressDenied));
+    assert_eq!(world.tcp(SERVER, CLIENT, (4000, 80), "S"), Err(DropReason::EgressDenied));
+    assert_eq!(world.tcp(STRANGER, CLIENT, (4000, 80), "S"), Err(DropReason::IngressDenied));
+    assert_eq!(world.tcp(STRANGER, SERVER, (4000, 80), "S"), Ok(()), "any peer is admitted");
+    assert_eq!(world.connections.len(), 1, "a denial leaves nothing behind");
+}
+
+#[test]
+fn a_packet_without_a_connection_begins_none() {
+    let mut world = World::new();
+    for flags in ["A", "SA", "FA", "R", "RA"] {
+        assert_eq!(
+            world.tcp(CLIENT, SERVER, (4000, 80), flags),
+            Err(DropReason::NoConnection),
+            "{flags}"
+        );
+    }
+}
+
+#[test]
+fn a_syn_against_the_direction_is_judged_as_a_new_connection() {
+    let mut world = World::new();
+    world.handshake();
+    assert_eq!(world.tcp(SERVER, CLIENT, (80, 4000), "S"), Err(DropReason::EgressDenied));
+    assert_eq!(world.tcp(CLIENT, SERVER, (4000, 80), "A"), Ok(()), "the entry stays");
+}
+
+#[test]
+fn a_closed_connection_is_opened_again_only_through_policy() {
+    let mut world = World::new();
+    world.handshake();
+    assert_eq!(world.tcp(SERVER, CLIENT, (80, 4000), "RA"), Ok(()));
+    world.publish(spec(false));
+    assert_eq!(world.tcp(CLIENT, SERVER, (4000, 80), "S"), Err(DropReason::EgressDenied));
+}
+
+#[test]
+fn a_tightened_policy_stops_the_connection_at_its_next_packet() {
+    let mut world = World::new();
+    world.handshake();
+    world.publish(spec(true));
+    assert_eq!(world.tcp(CLIENT, SERVER, (4000, 80), "A"), Ok(()), "still admitted");
+    world.publish(spec(false));
+    assert_eq!(world.tcp(SERVER, CLIENT, (80, 4000), "A"), Err(DropReason::EgressDenied));
+    assert!(world.connections.is_empty());
+    world.publish(spec(true));
+    assert_eq!(world.tcp(CLIENT, SERVER, (4000, 80), "A"), Err(DropReason::NoConnection));
+}
+
+#[test]
+fn keep_lets_established_connections_live_on_and_no_new_ones_begin() {
+    let mut world = World::new();
+    world.established = Established::Keep;
+    world.handshake();
+    world.publish(spec(false));
+    assert_eq!(world.tcp(SERVER, CLIENT, (80, 4000), "A"), Ok(()));
+    assert_eq!(world.tcp(CLIENT, SERVER, (4001, 80), "S"), Err(DropReason::EgressDenied));
+}
+
+#[test]
+fn a_full_table_drops_what_is_new_and_nothing_else() {
+    let mut world = World::new();
+    world.handshake();
+    for port in 1..16 {
+        assert_eq!(world.udp(CLIENT, SERVER, (port, 53)), Ok(()));
+    }
+    assert_eq!(world.udp(CLIENT, SERVER, (16, 53)), Err(DropReason::ConntrackFull));
+    assert_eq!(world.tcp(CLIENT, SERVER, (4000, 80), "A"), Ok(()));
+}
+
+#[test]
+fn a_silent_connection_ends() {
+    let mut world = World::new();
+    assert_eq!(world.udp(CLIENT, SERVER, (5000, 53)), Ok(()));
+    world.now = world.now + Duration::from_secs(31);
+    assert_eq!(world.udp(SERVER, CLIENT, (53, 5000)), Err(DropReason::EgressDenied));
+}
+
+#[test]
+fn a_pod_speaks_as_itself_only() {
+    let mut world = World::new();
+    let mut wrong_mac = udp_frame(CLIENT, SERVER, (5000, 53));
+    wrong_mac[6..12].copy_from_slice(&SERVER.mac().0);
+    assert_eq!(world.send(CLIENT, SERVER, &wrong_mac), Err(DropReason::SpoofedMac));
+    let mut wrong_address = udp_frame(STRANGER, SERVER, (5000, 53));
+    wrong_address[6..12].copy_from_slice(&CLIENT.mac().0);
+    assert_eq!(world.send(CLIENT, SERVER, &wrong_address), Err(DropReason::SpoofedAddress));
+    let from_outside = udp_frame(CLIENT, SERVER, (5000, 53));
+    assert_eq!(world.send(STRANGER, SERVER, &from_outside), Err(DropReason::SpoofedAddress));
+    let as_the_node = udp_frame(Host(254), SERVER, (5000, 53));
+    assert_eq!(world.send(STRANGER, SERVER, &as_the_node), Err(DropReason::SpoofedAddress));
+}
+
+#[test]
+fn a_packet_reaches_only_the_pod_whose_address_it_bears() {
+    let mut world = World::new();
+    let mut misdirected = udp_frame(CLIENT, STRANGER, (5000, 53));
+    misdirected[..6].copy_from_slice(&SERVER.mac().0);
+    assert_eq!(world.send(CLIENT, SERVER, &misdirected), Err(DropReason::ForeignDestination));
+}
+
+#[test]
+fn a_pod_and_its_node_reach_each_other_whatever_the_rules() {
+    let mut world = World::new();
+    let node = Host(254);
+    let to_pod = udp_frame(node, CLIENT, (1, 9999));
+    let packet = Packet::parse(&to_pod).unwrap();
+    let judge = Judge {
+        table: &world.table,
+        attached: &world.attached,
+        established: Established::Recheck,
+        now: world.now,
+    };
+    assert_eq!(judge.guard(NETWORK, Attachment::Host, &packet), Ok(()));
+    let flow = FlowOf::new(NETWORK, packet.ip().unwrap(), &world.hasher);
+    let to = world.port(CLIENT);
+    assert_eq!(judge.unicast(&mut world.connections, NETWORK, to, &packet, flow.as_ref()), Ok(()));
+    let from_pod = udp_frame(SERVER, node, (9999, 1));
+    assert_eq!(world.send(SERVER, node, &from_pod), Ok(()));
+}
+
+#[test]
+fn an_unknown_pod_sends_and_receives_nothing() {
+    let mut world = World::new();
+    world.publish(TableSpec::default());
+    assert_eq!(world.udp(CLIENT, SERVER, (5000, 53)), Err(DropReason::UnknownEndpoint));
+    assert_eq!(world.udp(STRANGER, SERVER, (5000, 53)), Err(DropReason::UnknownEndpoint));
+}
+
+fn error_about(quoted: &[u8], from: Host, to: Host) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let unreachable = Icmpv4Type::DestinationUnreachable(
+        etherparse::icmpv4::DestUnreachableHeader::FragmentationNeeded { next_hop_mtu: 1400 },
+    );
+    PacketBuilder::ethernet2(from.mac().0, to.mac().0)
+        .ipv4(from.address(), to.address(), 64)
+        .icmpv4(unreachable)
+        .write(&mut frame, &quoted[14..42])
+        .unwrap();
+    frame
+}
+
+#[test]
+fn an_icmp_error_rides_on_the_connection_that_caused_it() {
+    let mut world = World::new();
+    let cause = udp_frame(CLIENT, SERVER, (5000, 53));
+    let from_router = error_about(&cause, STRANGER, CLIENT);
+    assert_eq!(world.send(STRANGER, CLIENT, &from_router), Err(DropReason::UnrelatedIcmp));
+    assert_eq!(world.send(CLIENT, SERVER, &cause), Ok(()));
+    assert_eq!(world.send(STRANGER, CLIENT, &from_router), Ok(()), "any router may send it");
+    // An error about a packet that the receiver did not send.
+    let misdirected = error_about(&cause, STRANGER, SERVER);
+    assert_eq!(world.send(STRANGER, SERVER, &misdirected), Err(DropReason::UnrelatedIcmp));
+}
+
+#[test]
+fn an_echo_request_does_not_ride_on_the_reverse_echo() {
+    let mut spec = spec(true);
+    spec.identities[0].egress = None;
+    spec.identities[1].ingress = None;
+    let mut world = World::new();
+    world.publish(spec);
+    let echo = |from: Host, to: Host, request: bool| {
+        let builder = PacketBuilder::ethernet2(from.mac().0, to.mac().0).ipv4(
+            from.address(),
+            to.address(),
+            64,
+        );
+        let builder = if request {
+            builder.icmpv4_echo_request(77, 1)
+        } else {
+            builder.icmpv4_echo_reply(77, 1)
+        };
+        let mut frame = Vec::new();
+        builder.write(&mut frame, b"ping").unwrap();
+        frame
+    };
+    assert_eq!(
+        world.send(SERVER, CLIENT, &echo(SERVER, CLIENT, false)),
+        Err(DropReason::NoConnection)
+    );
+    assert_eq!(world.send(CLIENT, SERVER, &echo(CLIENT, SERVER, true)), Ok(()));
+    assert_eq!(world.send(SERVER, CLIENT, &echo(SERVER, CLIENT, false)), Ok(()));
+    assert_eq!(
+        world.send(SERVER, CLIENT, &echo(SERVER, CLIENT, true)),
+        Err(DropReason::EgressDenied)
+    );
+}
+
+#[test]
+fn a_unicast_packet_in_a_broadcast_frame_goes_nowhere() {
+    let world = World::new();
+    let judge = Judge {
+        table: &world.table,
+        attached: &world.attached,
+        established: Established::Recheck,
+        now: world.now,
+    };
+    let mut frame = udp_frame(STRANGER, SERVER, (5000, 53));
+    frame[..6].fill(0xff);
+    let packet = Packet::parse(&frame).unwrap();
+    assert_eq!(judge.group(NETWORK, &packet), Err(DropReason::ForeignDestination));
+    // To 255.255.255.255 it is judged pod by pod: the server admits UDP 53, the client does not.
+    frame[30..34].fill(0xff);
+    let packet = Packet::parse(&frame).unwrap();
+    assert_eq!(judge.group(NETWORK, &packet), Ok(()));
+    let admitted =
+        |name| judge.admits_group(NETWORK, world.table.endpoint_named(name).unwrap(), &packet);
+    assert!(admitted("shop/server"));
+    assert!(!admitted("shop/client"));
+}
