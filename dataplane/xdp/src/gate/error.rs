@@ -1,0 +1,127 @@
+//! Why a gate was refused.
+
+use std::io;
+use std::path::PathBuf;
+
+use aya::maps::MapError;
+
+use super::{NODE_ADDRESSES_MAX, QUEUES_MAX};
+use crate::interface::Interface;
+use crate::pins::Pins;
+use crate::privilege::PrivilegeError;
+
+/// Why a gate was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    /// The process may not load programs.
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
+    /// Pins need a BPF file system.
+    #[error(
+        "{} is not on a BPF file system; mount one (mount -t bpf bpf {}) or set another pin_dir",
+        pin_dir.display(), pin_dir.display()
+    )]
+    NoBpffs {
+        /// The directory that was given.
+        pin_dir: PathBuf,
+    },
+    /// Another program's XDP program is attached.
+    #[error(
+        "{interface} already runs the XDP program `{program}` (id {program_id}) of somebody else; \
+         stop its owner, or detach it: ip link set dev {interface} xdp off (a program held by a link: \
+         bpftool link detach)"
+    )]
+    Foreign {
+        /// The interface.
+        interface: String,
+        /// The program's name; empty if it has none.
+        program: String,
+        /// The program's id.
+        program_id: u32,
+    },
+    /// The pins cannot be made or removed.
+    #[error("the gate's pins in {} failed: {source}; check the directory's permissions", directory.display())]
+    Pins {
+        /// The directory.
+        directory: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The program does not load.
+    #[error(
+        "the gate program does not load for {interface}: {source}; Linux 5.10 or newer is needed"
+    )]
+    Load {
+        /// The interface.
+        interface: String,
+        /// What the loader said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The program does not attach, in neither mode.
+    #[error(
+        "the gate does not attach to {interface}: {source}; check that the interface still exists \
+         and that LRO is off: ethtool -K {interface} lro off"
+    )]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A queue number beyond the bound.
+    #[error(
+        "queue {queue_id} of {interface} is beyond the bound of {QUEUES_MAX}; reduce its queues: \
+         ethtool -L {interface} combined {QUEUES_MAX}"
+    )]
+    QueueRange {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue_id: u32,
+    },
+    /// More node addresses than the gate can hold.
+    #[error(
+        "{count} node addresses on {interface} exceed the bound of {NODE_ADDRESSES_MAX}; leave out \
+         those that are not the node's own"
+    )]
+    NodeAddresses {
+        /// The interface.
+        interface: String,
+        /// How many were given.
+        count: usize,
+    },
+    /// A map refuses an entry.
+    #[error("map `{map}` of the gate on {interface} failed: {source}; restart to load it afresh")]
+    Map {
+        /// The interface.
+        interface: String,
+        /// The map.
+        map: &'static str,
+        /// What the kernel said.
+        source: Box<MapError>,
+    },
+}
+
+impl GateError {
+    pub(crate) fn pins(pins: &Pins, source: io::Error) -> Self {
+        Self::Pins { directory: pins.directory().to_owned(), source }
+    }
+
+    pub(crate) fn map(interface: &str, map: &'static str, source: MapError) -> Self {
+        Self::Map { interface: interface.to_owned(), map, source: Box::new(source) }
+    }
+
+    pub(crate) fn load(
+        interface: &Interface,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Load { interface: interface.name().to_owned(), source: source.into() }
+    }
+
+    pub(crate) fn attach(
+        interface: &Interface,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Attach { interface: interface.name().to_owned(), source: source.into() }
+    }
+}

@@ -1,0 +1,60 @@
+//! The kernel's side of the dataplane: packet memory, AF_XDP sockets and the gate program.
+//!
+//! This crate owns every frame of packet memory, says who holds each one, and carries frames between
+//! the kernel's rings and the engine. It judges nothing: a frame goes in and out as bytes.
+//!
+//! ```text
+//!    NIC or veth queue
+//!         |
+//!    gate program (bpf/gate.bpf.c, pinned)  ---- node traffic ---->  the kernel's own stack
+//!         |                                 ---- no socket -------->  fallback: drop or pass
+//!         v
+//!    rx ring --receive--> Vec<Frame> --(engine judges)--> send --> tx ring --> wire
+//!    fill ring <--refill-- FramePool <------------------complete-- completion ring
+//! ```
+//!
+//! It refuses: a second owner for a frame (a [`Frame`] is a move-only token), a queue that another
+//! program has, an interface on which another XDP program runs, and a start without privileges.
+//!
+//! Frames work without a kernel, which is how the engine is tested:
+//!
+//! ```
+//! use sluice_xdp::Umem;
+//!
+//! let (umem, mut pool) = Umem::in_memory(8)?;
+//! let mut frame = pool.take().ok_or("the pool is empty")?;
+//! assert!(frame.copy_from(b"any bytes"));
+//! assert_eq!(&frame[..3], b"any");
+//! pool.put(frame);
+//! assert_eq!((pool.len(), umem.leaked()), (8, 0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![expect(
+    unsafe_code,
+    reason = "packet memory is shared with the kernel; this crate is the only one that touches it"
+)]
+
+mod attached;
+mod bpffs;
+mod frame;
+mod gate;
+mod interface;
+mod pins;
+mod pool;
+mod privilege;
+mod queue;
+mod region;
+mod socket;
+mod umem;
+
+pub use bpffs::{BpffsError, ensure_bpffs};
+pub use frame::{FRAME_SIZE, Frame, HEADROOM};
+pub use gate::{
+    Fallback, Gate, GateConfig, GateCounters, GateError, GateMode, GateRole, NODE_ADDRESSES_MAX,
+    QUEUES_MAX, detach_all,
+};
+pub use interface::{Interface, InterfaceError};
+pub use pool::FramePool;
+pub use privilege::{PrivilegeError, check_privileges};
+pub use queue::{BATCH_LEN_MAX, FramesHeld, Queue, QueueConfig, QueueError, QueueStatistics};
+pub use umem::{FRAME_COUNT_MAX, Umem, UmemConfig, UmemError};
