@@ -1,0 +1,544 @@
+//! The control side of the engine: starts workers, adds and removes ports, publishes tables.
+
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use crossbeam::channel::{Sender, unbounded};
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+use sluice_core::conntrack::Connections;
+use sluice_core::conntrack::state::Timeouts;
+use sluice_core::flow::FlowHasher;
+use sluice_core::judge::Established;
+use sluice_core::table::{Table, TableSpec};
+use sluice_core::time::Time;
+use sluice_xdp::{FramePool, Umem};
+
+use crate::clock::Clock;
+use crate::counters::Totals;
+use crate::fdb::Fdb;
+use crate::io::QueueIo;
+use crate::port::{Port, PortId, PortKind, PortSpec};
+use crate::scene::Scene;
+use crate::steward;
+use crate::worker::{Command, Desk, Shared, WORKER_PATIENCE, Worker, WorkerStart};
+
+/// Workers at most: one bit each in a worker's list of whom to wake.
+pub const WORKERS_MAX: usize = 64;
+
+/// Ports at most.
+pub const PORTS_MAX: usize = 16_384;
+
+/// Sightings that wait for the steward at most.
+const SIGHTINGS_LEN: usize = 1024;
+
+/// What a worker does when no frame comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Idle {
+    /// Keep asking: the lowest latency, a core's whole time.
+    Spin,
+    /// Ask for a while, then wait for the kernel to call.
+    #[default]
+    Sleep,
+}
+
+/// How an engine is set up.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// The cores that a worker is pinned to, one each.
+    pub cores: Vec<usize>,
+    /// Connections that all workers together track at most.
+    pub connections_max: u32,
+    /// How long a connection may be silent.
+    pub timeouts: Timeouts,
+    /// What becomes of established connections when the table changes.
+    pub established: Established,
+    /// What a worker does when no frame comes.
+    pub idle: Idle,
+}
+
+/// Why the engine refuses.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// No core is configured, or more than there are workers.
+    #[error("cores: {0} are configured; want 1 to {WORKERS_MAX}")]
+    CoreCount(usize),
+    /// The system does not let a thread run on the core.
+    #[error("cores: core {core} is not to be had; this process may run on {available:?}")]
+    Core {
+        /// The core asked for.
+        core: usize,
+        /// The cores that there are.
+        available: Vec<usize>,
+    },
+    /// A core is named twice.
+    #[error("cores: core {0} is named twice; each worker needs a core of its own")]
+    CoreTwice(usize),
+    /// A thread or one of its file descriptors could not be made.
+    #[error("a worker could not be started: {0}")]
+    Start(std::io::Error),
+    /// There is a port of that name.
+    #[error("port {0}: there is one of that name already; remove it first")]
+    PortExists(String),
+    /// Another port has the same pod.
+    #[error("port {port}: pod {pod} has port {other} already; a pod has one port")]
+    PodAttached {
+        /// The port asked for.
+        port: String,
+        /// The pod.
+        pod: String,
+        /// The port that the pod has.
+        other: String,
+    },
+    /// Another port has the same MAC on the same network.
+    #[error("port {port}: MAC {mac} belongs to port {other} already; each pod needs its own")]
+    MacTaken {
+        /// The port asked for.
+        port: String,
+        /// The MAC.
+        mac: String,
+        /// The port that has it.
+        other: String,
+    },
+    /// There is no port of that name.
+    #[error("port {0}: there is none of that name")]
+    NoSuchPort(String),
+    /// No number is left for another port.
+    #[error("port {0}: {PORTS_MAX} ports are there already, which is the most")]
+    TooManyPorts(String),
+    /// A port needs a queue.
+    #[error("port {0}: it has no queue")]
+    NoQueue(String),
+    /// A worker does not answer.
+    #[error("worker {0} has not answered for {WORKER_PATIENCE:?}; it is stuck or has died")]
+    WorkerStuck(usize),
+}
+
+/// A running dataplane.
+pub struct Engine {
+    inner: Arc<Inner>,
+    threads: Vec<JoinHandle<()>>,
+    steward: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+/// What the engine's handle and the steward share.
+pub(crate) struct Inner {
+    shared: Arc<Shared>,
+    control: Mutex<Control>,
+    umem: Umem,
+}
+
+/// What only the control side writes.
+struct Control {
+    commands: Vec<Sender<Command>>,
+    ports: Vec<Option<Arc<Port>>>,
+    fdb: Fdb,
+    aged: Time,
+    worker_next: usize,
+    /// Counts of ports that have gone, so that none is lost.
+    retired: Totals,
+}
+
+impl Engine {
+    /// Starts the workers with an empty table, under which pods can do nothing.
+    ///
+    /// `pool` holds all frames of `umem`.
+    ///
+    /// # Errors
+    /// [`EngineError`], if a core is not to be had or a thread cannot be started.
+    pub fn start(config: &EngineConfig, umem: Umem, pool: FramePool) -> Result<Self, EngineError> {
+        check_cores(&config.cores)?;
+        let clock = Clock::start();
+        let (inner, workers) = prepare(config, umem, pool)?;
+        let mut threads = Vec::new();
+        for (worker, &core) in workers.into_iter().zip(&config.cores) {
+            threads.push(spawn(worker, core, clock, config.idle)?);
+        }
+        let (stop, stopped) = unbounded();
+        let steward = std::thread::Builder::new()
+            .name("sluice-steward".into())
+            .spawn({
+                let inner = Arc::clone(&inner);
+                move || steward::run(&inner, clock, &stopped)
+            })
+            .map_err(EngineError::Start)?;
+        Ok(Self { inner, threads, steward: Some((stop, steward)) })
+    }
+
+    /// The packet memory that all ports share.
+    #[must_use]
+    pub fn umem(&self) -> &Umem {
+        &self.inner.umem
+    }
+
+    /// The number of workers.
+    #[must_use]
+    pub fn worker_count(&self) -> usize {
+        self.inner.shared.desks.len()
+    }
+
+    /// Whether every worker still turns.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.threads.iter().all(|thread| !thread.is_finished())
+    }
+
+    /// The table in force.
+    #[must_use]
+    pub fn table(&self) -> Arc<Table> {
+        Arc::clone(&self.inner.shared.scene.load().table)
+    }
+
+    /// The table revision that each worker last used.
+    #[must_use]
+    pub fn revisions(&self) -> Vec<u64> {
+        // A worker that has not seen the newest scene may still use the table before it, which
+        // is only possible while a publication waits.
+        let scene = self.inner.shared.scene.load();
+        let current = scene.table.revision();
+        let seen = |desk: &CachePadded<Desk>| desk.seen.load(Acquire) >= scene.generation;
+        let desks = self.inner.shared.desks.iter();
+        desks.map(|desk| if seen(desk) { current } else { current.saturating_sub(1) }).collect()
+    }
+
+    /// Connections that each worker holds.
+    #[must_use]
+    pub fn connections(&self) -> Vec<u64> {
+        let desks = self.inner.shared.desks.iter();
+        desks.map(|desk| desk.connections_len.load(Relaxed)).collect()
+    }
+
+    /// Stations that have been learned.
+    #[must_use]
+    pub fn learned_stations(&self) -> usize {
+        self.inner.shared.scene.load().fdb.learned_len()
+    }
+
+    /// The ports, in the order of their numbers.
+    #[must_use]
+    pub fn ports(&self) -> Vec<Arc<Port>> {
+        self.inner.shared.scene.load().ports.iter().flatten().cloned().collect()
+    }
+
+    /// What has been counted since the start, by ports that have gone too.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let control = self.inner.control();
+        let mut totals = control.retired;
+        for port in control.ports.iter().flatten() {
+            totals.absorb(&port.totals());
+        }
+        for desk in &self.inner.shared.desks {
+            totals.add(&desk.gone);
+        }
+        totals
+    }
+
+    /// Puts a table in force and returns once every worker judges by it.
+    ///
+    /// # Errors
+    /// [`EngineError::WorkerStuck`]; the table is then in force on the other workers.
+    pub fn publish(&self, table: Table) -> Result<(), EngineError> {
+        let control = self.inner.control();
+        self.inner.show(&control, Arc::new(table))
+    }
+
+    /// Adds a port with its queues, which are spread over the workers.
+    ///
+    /// # Errors
+    /// [`EngineError`], if the name, the pod or the MAC is taken. The queues are then dropped.
+    pub fn add_port(
+        &self,
+        spec: PortSpec,
+        queues: Vec<Box<dyn QueueIo>>,
+    ) -> Result<(), EngineError> {
+        let mut control = self.inner.control();
+        let id = control.slot_for(&spec, queues.len())?;
+        let worker_count = control.commands.len();
+        let first = control.worker_next;
+        control.worker_next += queues.len();
+        let mut workers: Vec<usize> =
+            (first..first + queues.len()).map(|place| place % worker_count).collect();
+        workers.sort_unstable();
+        workers.dedup();
+        if let PortKind::Pod { mac, .. } = &spec.kind {
+            for network in spec.networks.keys() {
+                control.fdb.bind(*network, *mac, id);
+            }
+        }
+        let port = Arc::new(Port::new(spec, workers.into_boxed_slice(), worker_count));
+        match control.ports.get_mut(id.index()) {
+            Some(slot) => *slot = Some(port),
+            None => control.ports.push(Some(port)),
+        }
+        // The port is known before its first frame, so that every frame is counted.
+        self.inner.show_again(&control)?;
+        for (place, io) in (first..).zip(queues) {
+            let worker = place % worker_count;
+            control.command(worker, Command::AddQueue { port: id, io })?;
+            self.inner.wake(worker);
+        }
+        Ok(())
+    }
+
+    /// Removes a port. Its frames in flight are dropped and every frame comes back.
+    ///
+    /// # Errors
+    /// [`EngineError`], if there is no such port or a worker does not answer.
+    pub fn remove_port(&self, name: &str) -> Result<(), EngineError> {
+        let mut control = self.inner.control();
+        let place = control
+            .ports
+            .iter()
+            .position(|port| port.as_ref().is_some_and(|port| &*port.spec.name == name))
+            .ok_or_else(|| EngineError::NoSuchPort(name.into()))?;
+        let id = PortId(u16::try_from(place).unwrap_or(u16::MAX));
+        let port = control.ports.get_mut(place).and_then(Option::take);
+        control.fdb.forget_port(id);
+        // First nobody sends to it any more, then its queues end, then no frame on its way
+        // between workers names it; only then may its number be used again.
+        self.inner.show_again(&control)?;
+        for worker in 0..control.commands.len() {
+            let (done, closed) = unbounded();
+            control.command(worker, Command::ClosePort { port: id, done })?;
+            self.inner.wake(worker);
+            closed.recv_timeout(WORKER_PATIENCE).map_err(|_| EngineError::WorkerStuck(worker))?;
+        }
+        self.inner.show_again(&control)?;
+        if let Some(port) = port {
+            control.retired.absorb(&port.totals());
+        }
+        Ok(())
+    }
+
+    /// Counts every frame of packet memory wherever it is. With traffic under way, frames that
+    /// change hands meanwhile may be missed; at rest the sum is the size of packet memory.
+    ///
+    /// # Errors
+    /// [`EngineError::WorkerStuck`].
+    pub fn census(&self) -> Result<usize, EngineError> {
+        let control = self.inner.control();
+        let mut frames = self.inner.shared.reserve.len();
+        for (worker, desk) in self.inner.shared.desks.iter().enumerate() {
+            let (done, counted) = unbounded();
+            control.command(worker, Command::Census { done })?;
+            self.inner.wake(worker);
+            frames += desk.inbox.len();
+            frames += counted
+                .recv_timeout(WORKER_PATIENCE)
+                .map_err(|_| EngineError::WorkerStuck(worker))?;
+        }
+        Ok(frames)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.steward.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+        let control = self.inner.control();
+        for worker in 0..control.commands.len() {
+            let _ = control.command(worker, Command::Stop);
+            self.inner.wake(worker);
+        }
+        drop(control);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        while self.inner.shared.reserve.pop().is_some() {}
+    }
+}
+
+impl Inner {
+    fn control(&self) -> MutexGuard<'_, Control> {
+        // A panic while it was held left at worst a port that nobody was shown.
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wake(&self, worker: usize) {
+        if let Some(desk) = self.shared.desks.get(worker) {
+            desk.wake();
+        }
+    }
+
+    /// Learns what workers have seen and forgets what has aged.
+    pub(crate) fn tend_fdb(&self, now: Time) -> Result<(), EngineError> {
+        let ages = {
+            let control = self.control();
+            now.since(control.aged) >= Duration::from_secs(1)
+        };
+        if self.shared.sightings.is_empty() && !ages {
+            return Ok(());
+        }
+        let mut control = self.control();
+        let mut changed = false;
+        while let Some(sighting) = self.shared.sightings.pop() {
+            // Its port may have gone since.
+            let exists = control.ports.get(sighting.port.index()).is_some_and(Option::is_some);
+            changed |= exists && control.fdb.learn(sighting, now);
+        }
+        if ages {
+            control.aged = now;
+            changed |= control.fdb.age(now);
+        }
+        if changed { self.show_again(&control) } else { Ok(()) }
+    }
+
+    /// Publishes ports and FDB with the table that is in force.
+    fn show_again(&self, control: &Control) -> Result<(), EngineError> {
+        let table = Arc::clone(&self.shared.scene.load().table);
+        self.show(control, table)
+    }
+
+    /// Publishes a scene and waits until every worker has finished a turn with it. The old one
+    /// is freed here and not on a packet thread.
+    fn show(&self, control: &Control, table: Arc<Table>) -> Result<(), EngineError> {
+        let generation = self.shared.scene.load().generation + 1;
+        let scene = Scene::new(generation, table, control.ports.clone(), control.fdb.clone());
+        let old = self.shared.scene.swap(Arc::new(scene));
+        let patience = Instant::now() + WORKER_PATIENCE;
+        for (worker, desk) in self.shared.desks.iter().enumerate() {
+            desk.wake();
+            while desk.seen.load(Acquire) < generation {
+                if Instant::now() > patience {
+                    return Err(EngineError::WorkerStuck(worker));
+                }
+                std::thread::sleep(Duration::from_micros(20));
+            }
+        }
+        drop(old);
+        Ok(())
+    }
+}
+
+impl Control {
+    fn command(&self, worker: usize, command: Command) -> Result<(), EngineError> {
+        let stuck = EngineError::WorkerStuck(worker);
+        self.commands.get(worker).and_then(|sender| sender.send(command).ok()).ok_or(stuck)
+    }
+
+    /// The number for a new port, if nothing speaks against it.
+    fn slot_for(&self, spec: &PortSpec, queue_count: usize) -> Result<PortId, EngineError> {
+        let name = || spec.name.to_string();
+        if queue_count == 0 {
+            return Err(EngineError::NoQueue(name()));
+        }
+        for port in self.ports.iter().flatten() {
+            let other = || port.spec.name.to_string();
+            if port.spec.name == spec.name {
+                return Err(EngineError::PortExists(name()));
+            }
+            if let (PortKind::Pod { pod, mac }, PortKind::Pod { pod: theirs, mac: their_mac }) =
+                (&spec.kind, &port.spec.kind)
+            {
+                if pod == theirs {
+                    let pod = pod.to_string();
+                    return Err(EngineError::PodAttached { port: name(), pod, other: other() });
+                }
+                if mac == their_mac {
+                    let mac = mac.to_string();
+                    return Err(EngineError::MacTaken { port: name(), mac, other: other() });
+                }
+            }
+        }
+        let free = self.ports.iter().position(Option::is_none).unwrap_or(self.ports.len());
+        match u16::try_from(free) {
+            Ok(number) if free < PORTS_MAX => Ok(PortId(number)),
+            _ => Err(EngineError::TooManyPorts(name())),
+        }
+    }
+}
+
+fn check_cores(cores: &[usize]) -> Result<(), EngineError> {
+    if cores.is_empty() || cores.len() > WORKERS_MAX {
+        return Err(EngineError::CoreCount(cores.len()));
+    }
+    let available: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+    for (place, core) in cores.iter().enumerate() {
+        if !available.contains(core) {
+            return Err(EngineError::Core { core: *core, available });
+        }
+        if cores.iter().take(place).any(|earlier| earlier == core) {
+            return Err(EngineError::CoreTwice(*core));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the workers and what they share, without threads.
+pub(crate) fn prepare(
+    config: &EngineConfig,
+    umem: Umem,
+    mut pool: FramePool,
+) -> Result<(Arc<Inner>, Vec<Worker>), EngineError> {
+    let start_error = |errno: nix::Error| EngineError::Start(errno.into());
+    let worker_count = config.cores.len();
+    let mut desks = Vec::new();
+    for _ in 0..worker_count {
+        desks.push(CachePadded::new(Desk::new().map_err(start_error)?));
+    }
+    let empty = Arc::new(Table::new(0, TableSpec::default()));
+    let shared = Arc::new(Shared {
+        scene: ArcSwap::from_pointee(Scene::new(1, empty, Vec::new(), Fdb::default())),
+        desks: desks.into_boxed_slice(),
+        sightings: ArrayQueue::new(SIGHTINGS_LEN),
+        reserve: ArrayQueue::new(umem.frame_count().max(1) as usize),
+    });
+    let hasher = FlowHasher::random();
+    let share = u32::try_from(worker_count).unwrap_or(1);
+    let frames_each = pool.len() / worker_count.max(1);
+    let mut workers = Vec::new();
+    let mut commands = Vec::new();
+    for index in 0..worker_count {
+        let (sender, receiver) = unbounded();
+        commands.push(sender);
+        let last = index + 1 == worker_count;
+        let frames = if last { pool.len() } else { frames_each };
+        let start = WorkerStart {
+            index,
+            shared: Arc::clone(&shared),
+            pool: pool.split_off(frames),
+            connections: Connections::new(
+                config.connections_max.div_ceil(share),
+                config.timeouts,
+                hasher.clone(),
+            ),
+            hasher: hasher.clone(),
+            established: config.established,
+            commands: receiver,
+        };
+        workers.push(Worker::new(start).map_err(start_error)?);
+    }
+    let control = Mutex::new(Control {
+        commands,
+        ports: Vec::new(),
+        fdb: Fdb::default(),
+        aged: Time::default(),
+        worker_next: 0,
+        retired: Totals::default(),
+    });
+    Ok((Arc::new(Inner { shared, control, umem }), workers))
+}
+
+fn spawn(
+    worker: Worker,
+    core: usize,
+    clock: Clock,
+    idle: Idle,
+) -> Result<JoinHandle<()>, EngineError> {
+    std::thread::Builder::new()
+        .name(format!("sluice-{core}"))
+        .spawn(move || {
+            if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
+                tracing::warn!(core, "the worker could not be pinned and runs where it may");
+            }
+            worker.run(clock, idle);
+        })
+        .map_err(EngineError::Start)
+}

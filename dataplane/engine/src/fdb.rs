@@ -1,0 +1,190 @@
+//! The forwarding database: which port a MAC is behind.
+//!
+//! Pods are static entries, bound to their port and never overruled. What is learned from
+//! uplinks and the host is bounded and ages; where it is full, unknown stays unknown. The
+//! database is immutable but for the moment that an entry was last used, so that a worker
+//! reads it without a lock; the steward makes the next one.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use sluice_core::address::{Mac, NetworkId};
+use sluice_core::time::Time;
+
+use crate::port::PortId;
+
+/// Learned entries at most.
+pub(crate) const LEARNED_MAX: usize = 4096;
+
+/// A learned entry is forgotten after this time without a frame (IEEE 802.1D's default).
+pub(crate) const AGEING: Duration = Duration::from_secs(300);
+
+/// An entry's last use is noted at most this often, so that workers seldom write to it.
+const TOUCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A station and where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sighting {
+    pub(crate) network: NetworkId,
+    pub(crate) mac: Mac,
+    pub(crate) port: PortId,
+}
+
+/// What is known of a MAC.
+#[derive(Debug, Clone)]
+enum Entry {
+    Static(PortId),
+    Learned { port: PortId, last_used: Arc<AtomicU64> },
+}
+
+/// Which port each MAC of each network is behind.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fdb {
+    entries: HashMap<(NetworkId, Mac), Entry, ahash::RandomState>,
+    learned_len: usize,
+}
+
+/// What a frame's source MAC tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SourceCheck {
+    /// It is where it is known to be.
+    Known,
+    /// It is new, or has moved.
+    News,
+    /// It belongs to a pod behind another port.
+    Stolen,
+}
+
+impl Fdb {
+    /// The port that `mac` is behind.
+    #[inline]
+    pub(crate) fn find(&self, network: NetworkId, mac: Mac) -> Option<PortId> {
+        match self.entries.get(&(network, mac))? {
+            Entry::Static(port) | Entry::Learned { port, .. } => Some(*port),
+        }
+    }
+
+    /// Compares where a frame came from with what is known of its source, and keeps that alive.
+    #[inline]
+    pub(crate) fn check_source(&self, sighting: Sighting, now: Time) -> SourceCheck {
+        match self.entries.get(&(sighting.network, sighting.mac)) {
+            Some(Entry::Static(port)) if *port == sighting.port => SourceCheck::Known,
+            Some(Entry::Static(_)) => SourceCheck::Stolen,
+            Some(Entry::Learned { port, last_used }) if *port == sighting.port => {
+                if now.since(Time(last_used.load(Relaxed))) > TOUCH_INTERVAL {
+                    last_used.store(now.0, Relaxed);
+                }
+                SourceCheck::Known
+            }
+            Some(Entry::Learned { .. }) | None => SourceCheck::News,
+        }
+    }
+
+    /// Binds a pod's MAC to its port.
+    pub(crate) fn bind(&mut self, network: NetworkId, mac: Mac, port: PortId) {
+        if let Some(Entry::Learned { .. }) =
+            self.entries.insert((network, mac), Entry::Static(port))
+        {
+            self.learned_len -= 1;
+        }
+    }
+
+    /// Learns where a station is. Returns whether that changed anything.
+    pub(crate) fn learn(&mut self, sighting: Sighting, now: Time) -> bool {
+        let key = (sighting.network, sighting.mac);
+        let known = match self.entries.get(&key) {
+            Some(Entry::Static(_)) => return false,
+            Some(Entry::Learned { port, .. }) if *port == sighting.port => return false,
+            Some(Entry::Learned { .. }) => true,
+            None => false,
+        };
+        if !known {
+            if self.learned_len == LEARNED_MAX {
+                return false;
+            }
+            self.learned_len += 1;
+        }
+        let last_used = Arc::new(AtomicU64::new(now.0));
+        self.entries.insert(key, Entry::Learned { port: sighting.port, last_used });
+        true
+    }
+
+    /// Forgets what has aged. Returns whether anything had.
+    pub(crate) fn age(&mut self, now: Time) -> bool {
+        self.retain_learned(|_, last_used| now.since(last_used) < AGEING)
+    }
+
+    /// Forgets everything behind a port that has gone.
+    pub(crate) fn forget_port(&mut self, gone: PortId) {
+        self.entries.retain(|_, entry| !matches!(entry, Entry::Static(port) if *port == gone));
+        self.retain_learned(|port, _| port != gone);
+    }
+
+    /// Learned entries.
+    pub(crate) fn learned_len(&self) -> usize {
+        self.learned_len
+    }
+
+    fn retain_learned(&mut self, keep: impl Fn(PortId, Time) -> bool) -> bool {
+        let before = self.learned_len;
+        let mut kept = 0;
+        self.entries.retain(|_, entry| match entry {
+            Entry::Static(_) => true,
+            Entry::Learned { port, last_used } => {
+                let keeps = keep(*port, Time(last_used.load(Relaxed)));
+                kept += usize::from(keeps);
+                keeps
+            }
+        });
+        self.learned_len = kept;
+        kept != before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sighting(mac: u16, port: u16) -> Sighting {
+        let [high, low] = mac.to_be_bytes();
+        Sighting {
+            network: NetworkId::DEFAULT,
+            mac: Mac([2, 0, 0, 1, high, low]),
+            port: PortId(port),
+        }
+    }
+
+    #[test]
+    fn a_pods_mac_cannot_be_learned_away() {
+        let mut fdb = Fdb::default();
+        let pod = sighting(1, 3);
+        fdb.bind(pod.network, pod.mac, pod.port);
+        let thief = Sighting { port: PortId(4), ..pod };
+        assert_eq!(fdb.check_source(thief, Time(0)), SourceCheck::Stolen);
+        assert!(!fdb.learn(thief, Time(0)));
+        assert_eq!(fdb.find(pod.network, pod.mac), Some(PortId(3)));
+    }
+
+    #[test]
+    fn stations_move_age_and_are_bounded() {
+        let mut fdb = Fdb::default();
+        for n in 0..u16::try_from(LEARNED_MAX).unwrap() {
+            assert!(fdb.learn(sighting(n, 1), Time(0)));
+        }
+        assert!(!fdb.learn(sighting(60000, 1), Time(0)), "full");
+        assert_eq!(fdb.check_source(sighting(7, 2), Time(0)), SourceCheck::News);
+        assert!(fdb.learn(sighting(7, 2), Time(0)), "a known station may move");
+        assert_eq!(fdb.learned_len(), LEARNED_MAX);
+
+        // One that keeps talking outlives the others.
+        let later = Time(0) + AGEING;
+        assert_eq!(fdb.check_source(sighting(8, 1), Time(later.0 - 1)), SourceCheck::Known);
+        assert!(fdb.age(later));
+        assert_eq!(fdb.learned_len(), 1);
+        assert_eq!(fdb.find(NetworkId::DEFAULT, sighting(8, 1).mac), Some(PortId(1)));
+        fdb.forget_port(PortId(1));
+        assert_eq!(fdb.learned_len(), 0);
+    }
+}

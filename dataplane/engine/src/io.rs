@@ -1,0 +1,184 @@
+//! The engine's view of a queue, so that it runs over memory in tests as over AF_XDP.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use sluice_xdp::{Frame, FramePool, Queue};
+
+/// The rings of one queue of one port.
+pub trait QueueIo: Send {
+    /// Takes at most `max` received frames, in order, to the end of `frames`.
+    fn receive(&mut self, frames: &mut Vec<Frame>, max: usize) -> usize;
+
+    /// Gives the queue free frames to receive into.
+    fn refill(&mut self, pool: &mut FramePool);
+
+    /// Takes frames to be sent from the front of `frames`; those that do not fit stay there.
+    fn send(&mut self, frames: &mut Vec<Frame>) -> usize;
+
+    /// Makes sure that what was sent gets on its way.
+    ///
+    /// # Errors
+    /// What the kernel says of a socket that cannot send any more.
+    fn kick(&mut self) -> io::Result<()>;
+
+    /// Takes back frames that have left.
+    fn complete(&mut self, pool: &mut FramePool);
+
+    /// Frames that the queue holds.
+    fn held(&self) -> usize;
+
+    /// Ends the queue and gives back every frame that it holds.
+    fn close(self: Box<Self>, pool: &mut FramePool);
+
+    /// What a sleeping worker waits on.
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>>;
+}
+
+impl QueueIo for Queue {
+    fn receive(&mut self, frames: &mut Vec<Frame>, max: usize) -> usize {
+        Self::receive(self, frames, max)
+    }
+
+    fn refill(&mut self, pool: &mut FramePool) {
+        Self::refill(self, pool);
+    }
+
+    fn send(&mut self, frames: &mut Vec<Frame>) -> usize {
+        Self::send(self, frames)
+    }
+
+    fn kick(&mut self) -> io::Result<()> {
+        Self::kick(self)
+    }
+
+    fn complete(&mut self, pool: &mut FramePool) {
+        Self::complete(self, pool);
+    }
+
+    fn held(&self) -> usize {
+        self.frames_held()
+    }
+
+    fn close(self: Box<Self>, pool: &mut FramePool) {
+        Self::close(*self, pool);
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.as_fd())
+    }
+}
+
+pub mod memory {
+    //! A queue whose wire is two lists in memory, for tests of the engine without a kernel.
+
+    use std::sync::Arc;
+
+    use crossbeam::queue::ArrayQueue;
+
+    use super::{BorrowedFd, Frame, FramePool, QueueIo, io};
+
+    /// The outside of a queue: what a test sends into it and finds sent by it.
+    #[derive(Debug, Clone)]
+    pub struct Wire {
+        inbound: Arc<ArrayQueue<Vec<u8>>>,
+        outbound: Arc<ArrayQueue<Vec<u8>>>,
+    }
+
+    /// The inside of the same queue.
+    #[derive(Debug)]
+    pub struct MemoryQueue {
+        wire: Wire,
+        fill: Vec<Frame>,
+        fill_len_max: usize,
+        sent: Vec<Frame>,
+    }
+
+    impl Wire {
+        /// A wire that holds at most `len` frames each way, and the queue on it.
+        #[must_use]
+        pub fn new(len: usize) -> (Self, MemoryQueue) {
+            let wire = Self {
+                inbound: Arc::new(ArrayQueue::new(len)),
+                outbound: Arc::new(ArrayQueue::new(len)),
+            };
+            let queue = MemoryQueue {
+                wire: wire.clone(),
+                fill: Vec::new(),
+                fill_len_max: len,
+                sent: Vec::new(),
+            };
+            (wire, queue)
+        }
+
+        /// Sends a frame into the queue. Returns whether there was room.
+        pub fn push(&self, frame: &[u8]) -> bool {
+            self.inbound.push(frame.to_vec()).is_ok()
+        }
+
+        /// The next frame that the queue has sent.
+        #[must_use]
+        pub fn pop(&self) -> Option<Vec<u8>> {
+            self.outbound.pop()
+        }
+    }
+
+    impl QueueIo for MemoryQueue {
+        fn receive(&mut self, frames: &mut Vec<Frame>, max: usize) -> usize {
+            let mut count = 0;
+            while count < max && !self.fill.is_empty() {
+                let Some(bytes) = self.wire.inbound.pop() else { break };
+                let Some(mut frame) = self.fill.pop() else { break };
+                if frame.copy_from(&bytes) {
+                    frames.push(frame);
+                    count += 1;
+                } else {
+                    self.fill.push(frame);
+                }
+            }
+            count
+        }
+
+        fn refill(&mut self, pool: &mut FramePool) {
+            while self.fill.len() < self.fill_len_max {
+                let Some(frame) = pool.take() else { break };
+                self.fill.push(frame);
+            }
+        }
+
+        fn send(&mut self, frames: &mut Vec<Frame>) -> usize {
+            let room = self.wire.outbound.capacity() - self.wire.outbound.len();
+            let count = room.min(frames.len());
+            for frame in frames.drain(..count) {
+                // Only this queue pushes, so the room cannot have gone.
+                let _ = self.wire.outbound.push(frame.to_vec());
+                self.sent.push(frame);
+            }
+            count
+        }
+
+        fn kick(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn complete(&mut self, pool: &mut FramePool) {
+            for frame in self.sent.drain(..) {
+                pool.put(frame);
+            }
+        }
+
+        fn held(&self) -> usize {
+            self.fill.len() + self.sent.len()
+        }
+
+        fn close(mut self: Box<Self>, pool: &mut FramePool) {
+            for frame in self.fill.drain(..).chain(self.sent.drain(..)) {
+                pool.put(frame);
+            }
+        }
+
+        fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+            None
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! A worker: the loop of one core.
+//!
+//! Each turn it picks up the scene, then commands, its inbox and a batch from every queue that
+//! it owns; then it sends what has gathered. Nothing in a turn waits, locks or, once its lists
+//! have grown to their size, allocates. What is full is counted and let go.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use crossbeam::channel::{Receiver, Sender};
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use sluice_core::conntrack::Connections;
+use sluice_core::drop::DropReason;
+use sluice_core::flow::FlowHasher;
+use sluice_core::judge::Established;
+use sluice_core::time::Time;
+use sluice_xdp::{Frame, FramePool};
+
+use crate::clock::Clock;
+use crate::counters::PortCounters;
+use crate::engine::Idle;
+use crate::fdb::Sighting;
+use crate::flood::Bucket;
+use crate::io::QueueIo;
+use crate::port::PortId;
+use crate::scene::Scene;
+
+/// Frames taken from one queue, or from the inbox, before the next one's turn.
+pub(crate) const BATCH_LEN_MAX: usize = 64;
+
+/// Frames that gather for one queue before they are sent within a turn.
+const TX_LEN_MAX: usize = 256;
+
+/// Frames that wait in an inbox at most.
+const INBOX_LEN: usize = 4096;
+
+/// Slots of the connection table swept a turn.
+const EXPIRE_BUDGET: usize = 32;
+
+/// Turns without a frame before a worker goes to sleep.
+const QUIET_TURNS: u32 = 200;
+
+/// The longest sleep, so that connections expire and a lost wake-up does no lasting harm.
+const SLEEP_MS: u16 = 20;
+
+/// Frames that a worker keeps for itself before it shares; it shares down to half of this.
+const POOL_LEN_MAX: usize = 2048;
+
+/// What all workers and the control side share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) scene: ArcSwap<Scene>,
+    pub(crate) desks: Box<[CachePadded<Desk>]>,
+    /// Stations seen where the FDB does not have them; the steward reads it.
+    pub(crate) sightings: ArrayQueue<Sighting>,
+    /// Free frames of workers that have too many, for those that have too few.
+    pub(crate) reserve: ArrayQueue<Frame>,
+}
+
+/// What others may see and leave of a worker.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) inbox: ArrayQueue<Handover>,
+    /// The generation of the scene that the worker last finished a turn with.
+    pub(crate) seen: AtomicU64,
+    pub(crate) connections_len: AtomicU64,
+    /// Drops that no port can account for, since theirs has gone.
+    pub(crate) gone: PortCounters,
+    sleeping: AtomicBool,
+    wake: EventFd,
+}
+
+/// A frame on its way to another worker.
+#[derive(Debug)]
+pub(crate) enum Handover {
+    /// To be judged by the owner of its flow.
+    Judge {
+        /// The frame as it was received.
+        frame: Frame,
+        /// The port that received it.
+        from: PortId,
+    },
+    /// To be sent by a worker that owns a queue of the port.
+    Send {
+        /// The frame as it is to leave.
+        frame: Frame,
+        /// The port that it leaves by.
+        to: PortId,
+    },
+}
+
+/// What the control side asks of a worker.
+pub(crate) enum Command {
+    AddQueue { port: PortId, io: Box<dyn QueueIo> },
+    ClosePort { port: PortId, done: Sender<()> },
+    Census { done: Sender<usize> },
+    Stop,
+}
+
+/// A queue that this worker owns, and what gathers for it.
+struct OwnQueue {
+    port: PortId,
+    io: Box<dyn QueueIo>,
+    tx: Vec<Frame>,
+}
+
+/// The loop of one core and all that it owns.
+pub struct Worker {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: FramePool,
+    pub(crate) connections: Connections,
+    pub(crate) hasher: FlowHasher,
+    pub(crate) established: Established,
+    pub(crate) buckets: Vec<Bucket>,
+    scene: Arc<Scene>,
+    queues: Vec<OwnQueue>,
+    commands: Receiver<Command>,
+    batch: Vec<Frame>,
+    epoll: Epoll,
+    /// Workers whose inbox this one has put something into during the turn.
+    to_wake: u64,
+    stopping: bool,
+}
+
+/// What a worker starts with.
+pub(crate) struct WorkerStart {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: FramePool,
+    pub(crate) connections: Connections,
+    pub(crate) hasher: FlowHasher,
+    pub(crate) established: Established,
+    pub(crate) commands: Receiver<Command>,
+}
+
+impl Desk {
+    pub(crate) fn new() -> nix::Result<Self> {
+        Ok(Self {
+            inbox: ArrayQueue::new(INBOX_LEN),
+            seen: AtomicU64::new(0),
+            connections_len: AtomicU64::new(0),
+            gone: PortCounters::default(),
+            sleeping: AtomicBool::new(false),
+            wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+        })
+    }
+
+    /// Wakes the worker if it sleeps, after something was left for it.
+    pub(crate) fn wake(&self) {
+        fence(SeqCst);
+        if self.sleeping.swap(false, Relaxed) {
+            // A full eventfd is awake already.
+            let _ = self.wake.write(1);
+        }
+    }
+}
+
+impl Worker {
+    pub(crate) fn new(start: WorkerStart) -> nix::Result<Self> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        if let Some(desk) = start.shared.desks.get(start.index) {
+            epoll.add(desk.wake.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        }
+        let scene = start.shared.scene.load_full();
+        Ok(Self {
+            index: start.index,
+            shared: start.shared,
+            pool: start.pool,
+            connections: start.connections,
+            hasher: start.hasher,
+            established: start.established,
+            buckets: Vec::new(),
+            scene,
+            queues: Vec::new(),
+            commands: start.commands,
+            batch: Vec::with_capacity(BATCH_LEN_MAX),
+            epoll,
+            to_wake: 0,
+            stopping: false,
+        })
+    }
+
+    /// Turns until told to stop.
+    pub(crate) fn run(mut self, clock: Clock, idle: Idle) {
+        let mut quiet_turns = 0;
+        while !self.stopping {
+            if self.turn(clock.now()) > 0 {
+                quiet_turns = 0;
+                continue;
+            }
+            quiet_turns += 1;
+            if idle == Idle::Sleep && quiet_turns > QUIET_TURNS {
+                self.sleep();
+                quiet_turns = 0;
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+        for queue in self.queues.drain(..) {
+            queue.io.close(&mut self.pool);
+        }
+    }
+
+    /// One turn. Returns how many frames it moved.
+    pub(crate) fn turn(&mut self, now: Time) -> usize {
+        let scene = self.pick_up_scene();
+        self.obey();
+        let mut moved = self.empty_inbox(&scene, now);
+        for place in 0..self.queues.len() {
+            moved += self.poll(&scene, place, now);
+        }
+        self.flush(&scene);
+        self.wake_others();
+        self.connections.expire(now, EXPIRE_BUDGET);
+        self.share_frames();
+        if let Some(desk) = self.shared.desks.get(self.index) {
+            desk.connections_len.store(self.connections.len() as u64, Relaxed);
+            desk.seen.store(scene.generation, Release);
+        }
+        moved
+    }
+
+    fn pick_up_scene(&mut self) -> Arc<Scene> {
+        let newest = self.shared.scene.load();
+        if !Arc::ptr_eq(&newest, &self.scene) {
+            self.scene = Arc::clone(&newest);
+        }
+        Arc::clone(&self.scene)
+    }
+
+    fn obey(&mut self) {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::AddQueue { port, io } => self.add_queue(port, io),
+                Command::ClosePort { port, done } => {
+                    self.close_port(port);
+                    let _ = done.send(());
+                }
+                Command::Census { done } => {
+                    let _ = done.send(self.census());
+                }
+                Command::Stop => self.stopping = true,
+            }
+        }
+    }
+
+    fn add_queue(&mut self, port: PortId, io: Box<dyn QueueIo>) {
+        if let Some(fd) = io.wake_fd()
+            && let Err(error) = self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, 0))
+        {
+            tracing::warn!(%error, "a queue cannot wake its worker; it is polled every {SLEEP_MS} ms");
+        }
+        self.queues.push(OwnQueue { port, io, tx: Vec::with_capacity(TX_LEN_MAX) });
+    }
+
+    fn close_port(&mut self, port: PortId) {
+        let (closing, rest) =
+            std::mem::take(&mut self.queues).into_iter().partition(|queue| queue.port == port);
+        self.queues = rest;
+        for mut queue in closing {
+            for frame in queue.tx.drain(..) {
+                self.pool.put(frame);
+            }
+            queue.io.close(&mut self.pool);
+        }
+    }
+
+    /// Every frame that this worker or its queues hold.
+    fn census(&self) -> usize {
+        let queues: usize = self.queues.iter().map(|queue| queue.io.held() + queue.tx.len()).sum();
+        queues + self.pool.len()
+    }
+
+    fn empty_inbox(&mut self, scene: &Scene, now: Time) -> usize {
+        let shared = Arc::clone(&self.shared);
+        let Some(desk) = shared.desks.get(self.index) else { return 0 };
+        // At most what an inbox holds: others fill it while it is emptied.
+        let mut count = 0;
+        while count < INBOX_LEN {
+            match desk.inbox.pop() {
+                Some(Handover::Judge { frame, from }) => self.judge(scene, frame, from, now),
+                Some(Handover::Send { frame, to }) => match scene.port(to) {
+                    Some(_) => self.enqueue(scene, frame, to),
+                    None => self.discard_without_port(frame),
+                },
+                None => break,
+            }
+            count += 1;
+        }
+        count
+    }
+
+    fn poll(&mut self, scene: &Scene, place: usize, now: Time) -> usize {
+        let Some(queue) = self.queues.get_mut(place) else { return 0 };
+        queue.io.complete(&mut self.pool);
+        queue.io.refill(&mut self.pool);
+        let mut batch = std::mem::take(&mut self.batch);
+        let count = queue.io.receive(&mut batch, BATCH_LEN_MAX);
+        let from = queue.port;
+        match scene.port(from).and_then(|port| port.counters(self.index)) {
+            Some(counters) if count > 0 => {
+                counters.rx_frames.add(count as u64);
+                counters.rx_bytes.add(batch.iter().map(|frame| frame.len() as u64).sum());
+            }
+            Some(_) => {}
+            // The port is being removed: what still comes in was never received.
+            None => batch.drain(..).for_each(|frame| self.pool.put(frame)),
+        }
+        for frame in batch.drain(..) {
+            self.receive(scene, frame, from, now);
+        }
+        self.batch = batch;
+        count
+    }
+
+    /// Puts a frame in line for a port, on this worker if it owns a queue of it, else on one
+    /// that does. Frames of one flow take one way, so their order holds.
+    pub(crate) fn enqueue(&mut self, scene: &Scene, frame: Frame, to: PortId) {
+        let own = self.queues.iter().position(|queue| queue.port == to);
+        if let Some(place) = own {
+            let Some(queue) = self.queues.get_mut(place) else { return };
+            queue.tx.push(frame);
+            if queue.tx.len() >= TX_LEN_MAX {
+                flush_queue(queue, scene, &mut self.pool, self.index);
+            }
+            return;
+        }
+        let owners = scene.port(to).map_or(&[][..], |port| &port.workers);
+        let owner = owners.get(self.index % owners.len().max(1)).copied();
+        match owner.filter(|owner| *owner != self.index) {
+            Some(owner) => self.hand_over(scene, owner, Handover::Send { frame, to }, to),
+            // The queue is gone already, or not there yet.
+            None => self.discard(scene, frame, to, DropReason::PortGone),
+        }
+    }
+
+    /// Leaves a frame with another worker; what does not fit is a drop on `accountable`.
+    pub(crate) fn hand_over(
+        &mut self,
+        scene: &Scene,
+        worker: usize,
+        handover: Handover,
+        accountable: PortId,
+    ) {
+        let refused = match self.shared.desks.get(worker) {
+            Some(desk) => desk.inbox.push(handover).err(),
+            None => Some(handover),
+        };
+        match refused {
+            None => self.to_wake |= 1 << worker,
+            Some(Handover::Judge { frame, .. } | Handover::Send { frame, .. }) => {
+                self.discard(scene, frame, accountable, DropReason::HandoverFull);
+            }
+        }
+    }
+
+    /// Drops a frame on the account of a port.
+    pub(crate) fn discard(
+        &mut self,
+        scene: &Scene,
+        frame: Frame,
+        port: PortId,
+        reason: DropReason,
+    ) {
+        match scene.port(port).and_then(|port| port.counters(self.index)) {
+            Some(counters) => {
+                counters.drop(reason);
+                self.pool.put(frame);
+            }
+            None => self.discard_without_port(frame),
+        }
+    }
+
+    pub(crate) fn discard_without_port(&mut self, frame: Frame) {
+        if let Some(desk) = self.shared.desks.get(self.index) {
+            desk.gone.drop(DropReason::PortGone);
+        }
+        self.pool.put(frame);
+    }
+
+    fn flush(&mut self, scene: &Scene) {
+        for queue in &mut self.queues {
+            if !queue.tx.is_empty() {
+                flush_queue(queue, scene, &mut self.pool, self.index);
+            }
+        }
+    }
+
+    fn wake_others(&mut self) {
+        while self.to_wake != 0 {
+            let worker = self.to_wake.trailing_zeros() as usize;
+            self.to_wake &= self.to_wake - 1;
+            if let Some(desk) = self.shared.desks.get(worker) {
+                desk.wake();
+            }
+        }
+    }
+
+    /// Frames gather where they are sent and are needed where they are received.
+    fn share_frames(&mut self) {
+        if self.pool.len() > POOL_LEN_MAX {
+            while self.pool.len() > POOL_LEN_MAX / 2 {
+                let Some(frame) = self.pool.take() else { return };
+                if let Err(frame) = self.shared.reserve.push(frame) {
+                    self.pool.put(frame);
+                    return;
+                }
+            }
+        } else if self.pool.len() < POOL_LEN_MAX / 4 && !self.shared.reserve.is_empty() {
+            while self.pool.len() < POOL_LEN_MAX / 2 {
+                let Some(frame) = self.shared.reserve.pop() else { return };
+                self.pool.put(frame);
+            }
+        }
+    }
+
+    /// Waits until a queue, the inbox, a command or a new scene calls, or a while has passed.
+    fn sleep(&mut self) {
+        let Some(desk) = self.shared.desks.get(self.index) else { return };
+        desk.sleeping.store(true, Relaxed);
+        fence(SeqCst);
+        let generation = self.shared.scene.load().generation;
+        let nothing_left = desk.inbox.is_empty()
+            && self.commands.is_empty()
+            && desk.seen.load(Acquire) == generation;
+        if nothing_left {
+            let mut events = [EpollEvent::empty(); 1];
+            // An interrupted wait is a short one.
+            let _ = self.epoll.wait(&mut events, EpollTimeout::from(SLEEP_MS));
+        }
+        desk.sleeping.store(false, Relaxed);
+        let _ = desk.wake.read();
+    }
+}
+
+/// Sends what has gathered for a queue. What finds no room after one more attempt is dropped.
+fn flush_queue(queue: &mut OwnQueue, scene: &Scene, pool: &mut FramePool, worker: usize) {
+    let mut bytes: u64 = queue.tx.iter().map(|frame| frame.len() as u64).sum();
+    let mut sent = queue.io.send(&mut queue.tx);
+    let mut kicked = queue.io.kick();
+    if !queue.tx.is_empty() {
+        queue.io.complete(pool);
+        sent += queue.io.send(&mut queue.tx);
+        kicked = kicked.and_then(|()| queue.io.kick());
+    }
+    if let Err(error) = kicked {
+        tracing::debug!(%error, "a queue did not send");
+    }
+    bytes -= queue.tx.iter().map(|frame| frame.len() as u64).sum::<u64>();
+    let counters = scene.port(queue.port).and_then(|port| port.counters(worker));
+    if let Some(counters) = counters {
+        counters.tx_frames.add(sent as u64);
+        counters.tx_bytes.add(bytes);
+    }
+    for frame in queue.tx.drain(..) {
+        if let Some(counters) = counters {
+            counters.drop(DropReason::TxFull);
+        }
+        pool.put(frame);
+    }
+}
+
+/// How long the control side waits for workers before it calls them stuck.
+pub(crate) const WORKER_PATIENCE: Duration = Duration::from_secs(5);

@@ -1,0 +1,401 @@
+//! The engine over queues in memory: no kernel, no privileges, real worker threads.
+
+#![allow(clippy::unwrap_used, reason = "helpers of a test may fail as the test does")]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use etherparse::PacketBuilder;
+use sluice_core::address::{Mac, NetworkId};
+use sluice_core::conntrack::state::Timeouts;
+use sluice_core::drop::DropReason;
+use sluice_core::judge::Established;
+use sluice_core::ports::{PortMatch, PortSet, UDP};
+use sluice_core::table::{
+    Direction, Endpoint, Identity, IdentityId, PolicyId, PolicySet, PolicySetId, PortSetId, Rule,
+    RuleId, Table, TableSpec,
+};
+use sluice_engine::io::memory::Wire;
+use sluice_engine::port::{PortKind, PortSpec};
+use sluice_engine::{Engine, EngineConfig, EngineError, Idle};
+use sluice_xdp::Umem;
+
+const FRAMES: u32 = 4096;
+const WIRE_LEN: usize = 512;
+
+fn engine(workers: usize) -> Engine {
+    let (umem, pool) = Umem::in_memory(FRAMES).unwrap();
+    let config = EngineConfig {
+        cores: (0..workers).collect(),
+        connections_max: 4096,
+        timeouts: Timeouts::default(),
+        established: Established::Recheck,
+        idle: Idle::Sleep,
+    };
+    Engine::start(&config, umem, pool).unwrap()
+}
+
+fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < patience, "waited in vain: {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn mac(n: u8) -> Mac {
+    Mac([2, 0, 0, 0, 0, n])
+}
+
+fn address(n: u8) -> [u8; 4] {
+    [10, 0, 0, n]
+}
+
+fn networks() -> BTreeMap<NetworkId, Option<u16>> {
+    BTreeMap::from([(NetworkId::DEFAULT, None)])
+}
+
+fn spec(name: &str, kind: PortKind) -> PortSpec {
+    PortSpec { name: name.into(), kind, networks: networks(), mtu: 1500, partial_checksums: false }
+}
+
+fn add(engine: &Engine, spec: PortSpec) -> Wire {
+    let (wire, queue) = Wire::new(WIRE_LEN);
+    engine.add_port(spec, vec![Box::new(queue)]).unwrap();
+    wire
+}
+
+fn add_pod(engine: &Engine, n: u8) -> Wire {
+    let kind = PortKind::Pod { pod: format!("shop/p{n}").into(), mac: mac(n) };
+    add(engine, spec(&format!("pod-{n}"), kind))
+}
+
+fn pods(count: u8, network: NetworkId) -> TableSpec {
+    let endpoint = |n: u8| Endpoint {
+        name: format!("shop/p{n}").into(),
+        network,
+        addresses: vec![IpAddr::from(address(n))],
+        identity: IdentityId(0),
+        node: None,
+    };
+    TableSpec {
+        endpoints: (1..=count).map(endpoint).collect(),
+        identities: vec![Identity { egress: None, ingress: None }],
+        ..TableSpec::default()
+    }
+}
+
+/// All pods may reach UDP 53 of each other and nothing else.
+fn dns_only(count: u8) -> TableSpec {
+    TableSpec {
+        identities: vec![Identity { egress: None, ingress: Some(PolicySetId(0)) }],
+        policy_sets: vec![PolicySet {
+            policies: vec![PolicyId(0)],
+            any_peer: Some(PortSetId(0)),
+            ..PolicySet::default()
+        }],
+        port_sets: vec![PortSet::new(&[(
+            PortMatch::Range { protocol: UDP, first: 53, last: 53 },
+            RuleId(0),
+        )])],
+        rules: vec![Rule { policy: PolicyId(0), direction: Direction::Ingress, index: 0 }],
+        policies: vec!["shop/dns".into()],
+        ..pods(count, NetworkId::DEFAULT)
+    }
+}
+
+fn udp(from: u8, to: u8, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(mac(from).0, mac(to).0)
+        .ipv4(address(from), address(to), 64)
+        .udp(ports.0, ports.1)
+        .write(&mut frame, payload)
+        .unwrap();
+    frame
+}
+
+fn arp_request(from: u8, target: u8) -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend(mac(from).0);
+    frame.extend([0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend(mac(from).0);
+    frame.extend(address(from));
+    frame.extend([0; 6]);
+    frame.extend(address(target));
+    frame
+}
+
+fn receive(wire: &Wire) -> Vec<u8> {
+    let mut received = None;
+    wait_until("a frame", || {
+        received = wire.pop();
+        received.is_some()
+    });
+    received.unwrap()
+}
+
+/// Waits until everything that came in is accounted for, and checks that it adds up.
+fn settle(engine: &Engine, rx_frames: u64) {
+    wait_until("all frames to be received", || engine.totals().rx_frames == rx_frames);
+    let balanced = || {
+        let totals = engine.totals();
+        totals.rx_frames + totals.flood_copies == totals.tx_frames + totals.dropped_all()
+    };
+    wait_until("rx + copies = tx + drops", balanced);
+    wait_until("every frame to be somewhere", || engine.census().unwrap() == FRAMES as usize);
+    assert_eq!(engine.umem().leaked(), 0);
+}
+
+#[test]
+fn a_frame_crosses_byte_for_byte_and_only_where_it_is_meant() {
+    let engine = engine(1);
+    let wires: Vec<Wire> = (1..=3).map(|n| add_pod(&engine, n)).collect();
+    engine.publish(Table::new(1, pods(3, NetworkId::DEFAULT))).unwrap();
+    let frame = udp(1, 2, (1000, 53), b"which?");
+    assert!(wires[0].push(&frame));
+    assert_eq!(receive(&wires[1]), frame);
+    settle(&engine, 1);
+    assert_eq!(wires[2].pop(), None);
+    assert_eq!(engine.totals().tx_bytes, frame.len() as u64);
+    assert_eq!(engine.connections(), [1]);
+}
+
+#[test]
+fn nothing_passes_before_a_table_is_published() {
+    let engine = engine(1);
+    let wires: Vec<Wire> = (1..=2).map(|n| add_pod(&engine, n)).collect();
+    assert!(wires[0].push(&udp(1, 2, (1000, 53), b"")));
+    settle(&engine, 1);
+    assert_eq!(engine.totals().dropped(DropReason::UnknownEndpoint), 1);
+    assert_eq!(wires[1].pop(), None);
+}
+
+#[test]
+fn a_table_is_in_force_on_every_worker_once_publish_returns() {
+    let engine = engine(2);
+    let wires: Vec<Wire> = (1..=2).map(|n| add_pod(&engine, n)).collect();
+    let mut sent = 0;
+    for revision in 1..=40 {
+        let open = revision % 2 == 0;
+        let spec = if open { pods(2, NetworkId::DEFAULT) } else { dns_only(2) };
+        engine.publish(Table::new(revision, spec)).unwrap();
+        assert_eq!(engine.revisions(), [revision, revision]);
+        // A port of its own each time, so that flows fall to both workers.
+        let port = 2000 + u16::try_from(revision).unwrap();
+        assert!(wires[0].push(&udp(1, 2, (port, 80), b"")));
+        sent += 1;
+        settle(&engine, sent);
+        assert_eq!(wires[1].pop().is_some(), open, "revision {revision}");
+    }
+}
+
+#[test]
+fn two_workers_lose_duplicate_and_reorder_nothing() {
+    let engine = engine(2);
+    let wires: Vec<Wire> = (1..=2).map(|n| add_pod(&engine, n)).collect();
+    engine.publish(Table::new(1, pods(2, NetworkId::DEFAULT))).unwrap();
+    let flows = 16u16;
+    let rounds = 400u32;
+    let mut next = vec![0u32; usize::from(flows)];
+    let mut received = 0;
+    let mut take = |next: &mut Vec<u32>| {
+        while let Some(frame) = wires[1].pop() {
+            let flow = usize::from(u16::from_be_bytes([frame[34], frame[35]]) - 3000);
+            let sequence = u32::from_be_bytes(frame[42..46].try_into().unwrap());
+            assert_eq!(sequence, next[flow], "flow {flow}");
+            next[flow] += 1;
+            received += 1;
+        }
+        received
+    };
+    for round in 0..rounds {
+        for flow in 0..flows {
+            let frame = udp(1, 2, (3000 + flow, 9), &round.to_be_bytes());
+            wait_until("room on the wire", || {
+                take(&mut next);
+                wires[0].push(&frame)
+            });
+        }
+        // Keep less under way than any ring holds, so that nothing may be dropped.
+        wait_until("the frames of a round", || take(&mut next) >= (round + 1) * u32::from(flows));
+    }
+    settle(&engine, u64::from(rounds) * u64::from(flows));
+    assert_eq!(engine.totals().dropped_all(), 0);
+    assert!(engine.connections().iter().all(|count| *count > 0), "both workers had flows");
+}
+
+#[test]
+fn broadcast_reaches_everybody_else_and_an_answer_only_the_asker() {
+    let engine = engine(1);
+    let pod_1 = add_pod(&engine, 1);
+    let pod_2 = add_pod(&engine, 2);
+    let uplink = add(&engine, spec("uplink", PortKind::Uplink));
+    let host = add(&engine, spec("host", PortKind::Host));
+    engine.publish(Table::new(1, pods(2, NetworkId::DEFAULT))).unwrap();
+
+    // Somebody outside asks, is learned, and is answered alone.
+    let request = arp_request(77, 1);
+    assert!(uplink.push(&request));
+    for wire in [&pod_1, &pod_2, &host] {
+        assert_eq!(receive(wire), request);
+    }
+    wait_until("the station to be learned", || engine.learned_stations() == 1);
+    let answer = udp(1, 77, (1, 2), b"");
+    assert!(pod_1.push(&answer));
+    assert_eq!(receive(&uplink), answer);
+
+    // A stranger's MAC is asked for outside and on the host, never among pods.
+    let unknown = udp(1, 99, (1, 2), b"");
+    assert!(pod_1.push(&unknown));
+    assert_eq!(receive(&uplink), unknown);
+    assert_eq!(receive(&host), unknown);
+    settle(&engine, 3);
+    assert_eq!(engine.totals().flood_copies, 3);
+    assert_eq!(pod_2.pop(), None);
+}
+
+#[test]
+fn flooding_is_limited_by_port() {
+    let engine = engine(1);
+    let pod_1 = add_pod(&engine, 1);
+    let pod_2 = add_pod(&engine, 2);
+    engine.publish(Table::new(1, pods(2, NetworkId::DEFAULT))).unwrap();
+    let request = arp_request(1, 2);
+    let total = 5000;
+    for _ in 0..total {
+        wait_until("room on the wire", || pod_1.push(&request));
+        while pod_2.pop().is_some() {}
+    }
+    settle(&engine, total);
+    let limited = engine.totals().dropped(DropReason::FloodLimited);
+    assert!(limited > 0 && limited <= total - 1000, "{limited}");
+    assert!(pod_2.push(&arp_request(2, 1)));
+    assert_eq!(receive(&pod_1), arp_request(2, 1), "another port is not held back");
+}
+
+#[test]
+fn ports_come_and_go_under_traffic_and_every_frame_comes_back() {
+    let engine = engine(2);
+    let pod_1 = add_pod(&engine, 1);
+    engine.publish(Table::new(1, pods(2, NetworkId::DEFAULT))).unwrap();
+    let frame = udp(1, 2, (1000, 53), b"");
+    let mut pushed = 0;
+    for _ in 0..20 {
+        let pod_2 = add_pod(&engine, 2);
+        for _ in 0..50 {
+            pushed += u64::from(pod_1.push(&frame));
+        }
+        wait_until("something to arrive", || pod_2.pop().is_some());
+        engine.remove_port("pod-2").unwrap();
+        assert!(pod_1.push(&frame), "to nobody");
+        pushed += 1;
+        settle(&engine, pushed);
+    }
+    assert!(matches!(engine.remove_port("pod-2"), Err(EngineError::NoSuchPort(_))));
+}
+
+#[test]
+fn a_taken_name_pod_or_mac_is_refused() {
+    let engine = engine(1);
+    let _wire = add_pod(&engine, 1);
+    let try_add = |name: &str, pod: &str, mac: Mac| {
+        let (_wire, queue) = Wire::new(8);
+        let kind = PortKind::Pod { pod: pod.into(), mac };
+        engine.add_port(spec(name, kind), vec![Box::new(queue)]).unwrap_err().to_string()
+    };
+    assert_eq!(
+        try_add("pod-1", "shop/p2", mac(2)),
+        "port pod-1: there is one of that name already; remove it first"
+    );
+    assert_eq!(
+        try_add("x", "shop/p1", mac(2)),
+        "port x: pod shop/p1 has port pod-1 already; a pod has one port"
+    );
+    assert_eq!(
+        try_add("x", "shop/p2", mac(1)),
+        "port x: MAC 02:00:00:00:00:01 belongs to port pod-1 already; each pod needs its own"
+    );
+    assert_eq!(engine.ports().len(), 1);
+}
+
+#[test]
+fn a_trunk_tags_the_network_of_an_access_port() {
+    let engine = engine(1);
+    let blue = NetworkId(5);
+    let kind = PortKind::Pod { pod: "shop/p1".into(), mac: mac(1) };
+    let pod =
+        add(&engine, PortSpec { networks: BTreeMap::from([(blue, None)]), ..spec("pod-1", kind) });
+    let trunk = BTreeMap::from([(NetworkId::DEFAULT, None), (blue, Some(100))]);
+    let uplink = add(&engine, PortSpec { networks: trunk, ..spec("uplink", PortKind::Uplink) });
+    engine.publish(Table::new(1, pods(1, blue))).unwrap();
+
+    let plain = udp(1, 77, (1, 2), b"x");
+    assert!(pod.push(&plain));
+    let tagged = [&plain[..12], &[0x81, 0, 0, 100], &plain[12..]].concat();
+    assert_eq!(receive(&uplink), tagged);
+
+    let answer = udp(77, 1, (2, 1), b"x");
+    let tagged_answer = [&answer[..12], &[0x81, 0, 0, 100], &answer[12..]].concat();
+    assert!(uplink.push(&tagged_answer));
+    assert_eq!(receive(&pod), answer);
+
+    // Untagged, the same packet is on another network, where nobody has that MAC.
+    assert!(uplink.push(&answer));
+    let other_vlan = [&answer[..12], &[0x81, 0, 0, 101], &answer[12..]].concat();
+    assert!(uplink.push(&other_vlan));
+    settle(&engine, 4);
+    assert_eq!(engine.totals().dropped(DropReason::ForeignVlan), 1);
+    assert_eq!(engine.totals().dropped(DropReason::UnknownDestination), 1);
+    assert_eq!(pod.pop(), None);
+}
+
+#[test]
+fn garbage_is_counted_and_every_frame_comes_back() {
+    let engine = engine(2);
+    let pod_1 = add_pod(&engine, 1);
+    let pod_2 = add_pod(&engine, 2);
+    engine.publish(Table::new(1, pods(2, NetworkId::DEFAULT))).unwrap();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let total = 20_000;
+    for _ in 0..total {
+        let mut frame = udp(1, 2, (1000, 53), &[0; 40]);
+        for _ in 0..random() % 4 {
+            let place = usize::try_from(random()).unwrap() % frame.len();
+            frame[place] = random().to_le_bytes()[0];
+        }
+        frame.truncate(usize::try_from(random()).unwrap() % (frame.len() + 1));
+        wait_until("room on the wire", || {
+            while pod_2.pop().is_some() {}
+            pod_1.push(&frame)
+        });
+    }
+    while pod_2.pop().is_some() {}
+    settle(&engine, total);
+    let reasons = engine.totals().drops().count();
+    assert!(reasons >= 8, "{:?}", engine.totals().drops().collect::<Vec<_>>());
+}
+
+#[test]
+fn cores_that_are_not_to_be_had_are_refused() {
+    let try_cores = |cores: Vec<usize>| {
+        let (umem, pool) = Umem::in_memory(8).unwrap();
+        let config = EngineConfig {
+            cores,
+            connections_max: 8,
+            timeouts: Timeouts::default(),
+            established: Established::Recheck,
+            idle: Idle::Sleep,
+        };
+        Engine::start(&config, umem, pool).err()
+    };
+    assert!(matches!(try_cores(vec![]), Some(EngineError::CoreCount(0))));
+    assert!(matches!(try_cores(vec![0, 0]), Some(EngineError::CoreTwice(0))));
+    assert!(matches!(try_cores(vec![9999]), Some(EngineError::Core { core: 9999, .. })));
+}
