@@ -1,0 +1,315 @@
+//! Why a connection is allowed or dropped.
+//!
+//! The answer is the table's own: `explain` calls [`Table::decide`] as the packet path does and
+//! puts what it says into words. There is no second model of the policies here.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::Serialize;
+use sluice_core::address::NetworkId;
+use sluice_core::policy::{Attempt, Reason};
+use sluice_core::table::{Direction, Party, PolicySetId, Table};
+
+use crate::model::{Name, Protocol};
+
+/// A connection that somebody asks about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Who would open it.
+    pub from: Who,
+    /// Who would be asked.
+    pub to: Who,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The destination port.
+    pub port: u16,
+}
+
+/// One end of a connection. Reads from `namespace/pod` or an IP address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Who {
+    /// A pod by its name.
+    Pod(Name),
+    /// Whoever holds the address.
+    Address(IpAddr),
+}
+
+/// What becomes of a connection, and why. Serialises to the JSON that `sluicectl` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// Who opens it, as asked.
+    pub from: String,
+    /// Who is asked, as asked.
+    pub to: String,
+    /// The destination port.
+    pub port: u16,
+    /// The protocol, such as `TCP`.
+    pub protocol: String,
+    /// Whether both ends allow it.
+    pub verdict: Verdict,
+    /// What the source's end says.
+    pub egress: Side,
+    /// What the destination's end says.
+    pub ingress: Side,
+}
+
+/// What one end says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Side {
+    /// Whether this end allows it.
+    pub verdict: Verdict,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// The policy whose rule admits it, `namespace/name`; `None` where no rule decided.
+    pub policy: Option<String>,
+    /// The place of that rule in its list, counted from 0; `None` where no rule decided.
+    pub rule: Option<u32>,
+}
+
+/// Allow or drop. Serialises to `"allow"` and `"drop"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The connection may be opened.
+    Allow,
+    /// Its packets are dropped in silence.
+    Drop,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExplainError {
+    /// The text is neither an address nor a pod's name.
+    #[error("\"{0}\" is neither an IP address nor namespace/pod")]
+    Syntax(String),
+    /// The text is an address block.
+    #[error("\"{0}\" is an address block; give one address")]
+    Block(String),
+    /// No pod has this name.
+    #[error("no pod {0} in the rule set; it may have another name, or have run to its end")]
+    UnknownPod(Name),
+    /// The pod has no address.
+    #[error("pod {0} has no address yet, so nothing can reach it or come from it")]
+    NoAddress(Name),
+    /// No IP version is common to both.
+    #[error("{from} and {to} have no IP version in common: one has only IPv4, the other only IPv6")]
+    NoCommonFamily {
+        /// Who opens the connection.
+        from: String,
+        /// Who is asked.
+        to: String,
+    },
+}
+
+/// Answers `question` from `table`.
+///
+/// Pods with both IPv4 and IPv6 are asked about by the first address of the source that has a
+/// counterpart. A pod in its node's network is judged as that node.
+///
+/// # Errors
+///
+/// An [`ExplainError`] where an end is unknown or the two have no IP version in common.
+pub fn explain(table: &Table, question: &Question) -> Result<Explanation, ExplainError> {
+    let (source, destination) = addresses(table, question)?;
+    let attempt = Attempt {
+        network: NetworkId::DEFAULT,
+        source,
+        destination,
+        protocol: question.protocol.number(),
+        port: Some(question.port),
+    };
+    let decision = table.decide(&attempt);
+    let scene = Scene { table, question, source, destination };
+    Ok(Explanation {
+        from: question.from.to_string(),
+        to: question.to.to_string(),
+        port: question.port,
+        protocol: question.protocol.to_string(),
+        verdict: Verdict::of(decision.allows()),
+        egress: scene.side(Direction::Egress, decision.egress),
+        ingress: scene.side(Direction::Ingress, decision.ingress),
+    })
+}
+
+impl Verdict {
+    fn of(allowed: bool) -> Self {
+        if allowed { Self::Allow } else { Self::Drop }
+    }
+}
+
+impl FromStr for Who {
+    type Err = ExplainError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Address(address.to_canonical()));
+        }
+        if text.parse::<ipnet::IpNet>().is_ok() {
+            return Err(ExplainError::Block(text.to_owned()));
+        }
+        match text.split_once('/') {
+            Some((namespace, name))
+                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+            {
+                Ok(Self::Pod(Name { namespace: namespace.to_owned(), name: name.to_owned() }))
+            }
+            _ => Err(ExplainError::Syntax(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pod(name) => name.fmt(f),
+            Self::Address(address) => address.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Drop => "drop",
+        })
+    }
+}
+
+/// For people: the verdict first, then each end on a line of its own.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { from, to, port, protocol, verdict, egress, ingress } = self;
+        writeln!(f, "{verdict}: {protocol} {port} from {from} to {to}")?;
+        writeln!(f, "  egress of {from}: {}: {}", egress.verdict, egress.reason)?;
+        write!(f, "  ingress of {to}: {}: {}", ingress.verdict, ingress.reason)
+    }
+}
+
+/// What the sentences speak of.
+struct Scene<'a> {
+    table: &'a Table,
+    question: &'a Question,
+    source: IpAddr,
+    destination: IpAddr,
+}
+
+impl Scene<'_> {
+    fn side(&self, direction: Direction, reason: Reason) -> Side {
+        let verdict = Verdict::of(reason.allows());
+        let by_rule = match reason {
+            Reason::Rule(id) => self.table.rule(id),
+            _ => None,
+        };
+        Side {
+            verdict,
+            reason: self.sentence(direction, reason),
+            policy: by_rule.map(|(_, policy)| policy.to_owned()),
+            rule: by_rule.map(|(rule, _)| rule.index),
+        }
+    }
+
+    fn sentence(&self, direction: Direction, reason: Reason) -> String {
+        let (subject, peer, preposition, word) = match direction {
+            Direction::Egress => (self.source, self.destination, "to", "egress"),
+            Direction::Ingress => (self.destination, self.source, "from", "ingress"),
+        };
+        match reason {
+            Reason::SamePod => format!("{} talks to itself", self.name(subject)),
+            Reason::OwnNode => "a pod and the node that it runs on always reach each other".into(),
+            Reason::NotAPod => match self.table.party(NetworkId::DEFAULT, subject) {
+                Party::Node(_) => {
+                    format!("{} is a node; policies select only pods", self.name(subject))
+                }
+                _ => format!("{subject} is outside the cluster; policies select only pods"),
+            },
+            Reason::NotIsolated => {
+                format!("no policy selects {} for {word}", self.name(subject))
+            }
+            Reason::Rule(id) => self.table.rule(id).map_or_else(
+                || "a rule admits it".to_owned(),
+                |(rule, policy)| format!("rule {} of {policy} admits it", rule.index),
+            ),
+            Reason::NoRule(set) => format!(
+                "no rule of {} admits {} {} {preposition} {}",
+                self.policies(set),
+                self.question.protocol,
+                self.question.port,
+                self.name(peer)
+            ),
+        }
+    }
+
+    /// The policies of a set: `a`, `a or b`, `a, b or c`.
+    fn policies(&self, set: PolicySetId) -> String {
+        let names: Vec<&str> = self
+            .table
+            .policies_of(set)
+            .iter()
+            .filter_map(|&policy| self.table.policy_name(policy))
+            .collect();
+        match names.split_last() {
+            Some((last, [])) => (*last).to_owned(),
+            Some((last, others)) => format!("{} or {last}", others.join(", ")),
+            None => "any policy".to_owned(),
+        }
+    }
+
+    /// What to call the holder of an address.
+    fn name(&self, address: IpAddr) -> String {
+        match self.table.party(NetworkId::DEFAULT, address) {
+            Party::Pod(id) => self
+                .table
+                .endpoint(id)
+                .map_or_else(|| address.to_string(), |it| it.name.to_string()),
+            Party::Node(id) => self
+                .table
+                .spec()
+                .nodes
+                .get(id.index())
+                .map_or_else(|| address.to_string(), |node| format!("node {}", node.name)),
+            Party::External => address.to_string(),
+        }
+    }
+}
+
+/// An address of each end, of the same IP version.
+fn addresses(table: &Table, question: &Question) -> Result<(IpAddr, IpAddr), ExplainError> {
+    let sources = candidates(table, &question.from)?;
+    let destinations = candidates(table, &question.to)?;
+    common_family(&sources, &destinations).ok_or_else(|| ExplainError::NoCommonFamily {
+        from: question.from.to_string(),
+        to: question.to.to_string(),
+    })
+}
+
+/// The first source address that has a destination address of its IP version, and that one.
+pub(crate) fn common_family(
+    sources: &[IpAddr],
+    destinations: &[IpAddr],
+) -> Option<(IpAddr, IpAddr)> {
+    sources.iter().find_map(|source| {
+        let same = |other: &&IpAddr| other.is_ipv4() == source.is_ipv4();
+        destinations.iter().find(same).map(|destination| (*source, *destination))
+    })
+}
+
+fn candidates(table: &Table, who: &Who) -> Result<Vec<IpAddr>, ExplainError> {
+    let name = match who {
+        Who::Address(address) => return Ok(vec![*address]),
+        Who::Pod(name) => name,
+    };
+    let endpoint = table
+        .endpoint_named(&name.to_string())
+        .and_then(|id| table.endpoint(id))
+        .ok_or_else(|| ExplainError::UnknownPod(name.clone()))?;
+    if endpoint.addresses.is_empty() {
+        return Err(ExplainError::NoAddress(name.clone()));
+    }
+    Ok(endpoint.addresses.clone())
+}
+
+#[cfg(test)]
+mod tests;

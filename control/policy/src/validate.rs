@@ -1,0 +1,315 @@
+//! What makes a rule set valid.
+//!
+//! The rules are those of the Kubernetes API server, so that a manifest which a cluster takes
+//! is taken here, and a few of our own: an address may belong to one pod only, and never both to
+//! a pod with policies and to a node, since the table could then not tell whose policy holds. All
+//! faults are gathered, not only the first.
+
+mod syntax;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::model::{
+    Block, Fault, LabelSelector, Labels, NAMESPACE_NAME_LABEL, Namespace, NetworkPolicy, Node,
+    Object, Operator, Peer, Peers, Pod, Port, Ports, Problem, Rule, RuleSet,
+};
+
+/// All faults of a rule set, sorted by object and field. None: [`crate::compile::compile`] will
+/// take it.
+#[must_use]
+pub fn validate(rules: &RuleSet) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for namespace in rules.namespaces() {
+        check(
+            &mut faults,
+            || namespace.clone().into(),
+            |report| check_namespace(report, namespace),
+        );
+    }
+    for pod in rules.pods() {
+        check(&mut faults, || pod.clone().into(), |report| check_pod(report, pod));
+    }
+    for node in rules.nodes() {
+        check(&mut faults, || node.clone().into(), |report| check_node(report, node));
+    }
+    for policy in rules.network_policies() {
+        check(&mut faults, || policy.clone().into(), |report| check_policy(report, policy));
+    }
+    check_owners(&mut faults, rules);
+    faults.sort();
+    faults
+}
+
+/// An address block in one form only: no bits past the prefix, IPv4 where it is IPv4 written as
+/// IPv6 (RFC 4291, 2.5.5.2).
+#[must_use]
+pub fn canonical_net(net: IpNet) -> IpNet {
+    const MAPPED_PREFIX_LEN: u8 = 96;
+    let net = net.trunc();
+    let (IpAddr::V4(v4), Some(len)) =
+        (net.network().to_canonical(), net.prefix_len().checked_sub(MAPPED_PREFIX_LEN))
+    else {
+        return net;
+    };
+    match net {
+        IpNet::V4(_) => net,
+        IpNet::V6(_) => IpNet::new(v4.into(), len).unwrap_or(net),
+    }
+}
+
+/// Where the checks of one object put what they find.
+type Report<'a> = dyn FnMut(String, String) + 'a;
+
+/// Runs the checks of one object; its name is worked out only if they find something.
+fn check(
+    faults: &mut Vec<Fault>,
+    object: impl Fn() -> Object,
+    checks: impl FnOnce(&mut Report<'_>),
+) {
+    let mut found = Vec::new();
+    checks(&mut |field, problem| found.push((field, problem)));
+    if found.is_empty() {
+        return;
+    }
+    let object = object().key().to_string();
+    faults.extend(found.into_iter().map(|(field, problem)| Fault {
+        object: object.clone(),
+        field,
+        problem,
+    }));
+}
+
+fn check_namespace(report: &mut Report<'_>, namespace: &Namespace) {
+    check_text(report, "metadata.name", &namespace.name, syntax::dns_label);
+    check_labels(report, "metadata.labels", &namespace.labels);
+    if let Some(value) = namespace.labels.get(NAMESPACE_NAME_LABEL)
+        && *value != namespace.name
+    {
+        report(
+            format!("metadata.labels[{NAMESPACE_NAME_LABEL}]"),
+            format!(
+                "\"{value}\" is not the namespace's name; want \"{}\", or leave it out",
+                namespace.name
+            ),
+        );
+    }
+}
+
+fn check_pod(report: &mut Report<'_>, pod: &Pod) {
+    check_text(report, "metadata.namespace", &pod.namespace, syntax::dns_label);
+    check_text(report, "metadata.name", &pod.name, syntax::dns_subdomain);
+    check_labels(report, "metadata.labels", &pod.labels);
+    if let Some(node) = &pod.node {
+        check_text(report, "spec.nodeName", node, syntax::dns_subdomain);
+    }
+    for (place, address) in pod.addresses.iter().enumerate() {
+        check_address(report, &format!("status.podIPs[{place}].ip"), *address);
+    }
+    for port in &pod.named_ports {
+        // The port's place among the containers is not known here; its name tells it.
+        check_text(report, "spec.containers[].ports[].name", &port.name, syntax::port_name);
+        if port.port == 0 {
+            report(
+                "spec.containers[].ports[].containerPort".to_owned(),
+                format!("port \"{}\" is 0; want 1 to 65535", port.name),
+            );
+        }
+    }
+}
+
+fn check_node(report: &mut Report<'_>, node: &Node) {
+    check_text(report, "metadata.name", &node.name, syntax::dns_subdomain);
+    check_labels(report, "metadata.labels", &node.labels);
+    for (place, address) in node.addresses.iter().enumerate() {
+        check_address(report, &format!("status.addresses[{place}].address"), *address);
+    }
+}
+
+fn check_policy(report: &mut Report<'_>, policy: &NetworkPolicy) {
+    check_text(report, "metadata.namespace", &policy.namespace, syntax::dns_label);
+    check_text(report, "metadata.name", &policy.name, syntax::dns_subdomain);
+    check_selector(report, "spec.podSelector", &policy.pod_selector);
+    for (direction, peers, rules) in
+        [("ingress", "from", &policy.ingress), ("egress", "to", &policy.egress)]
+    {
+        for (place, rule) in rules.iter().flatten().enumerate() {
+            check_rule(report, &format!("spec.{direction}[{place}]"), peers, rule);
+        }
+    }
+}
+
+fn check_rule(report: &mut Report<'_>, at: &str, peers_field: &str, rule: &Rule) {
+    if let Peers::AnyOf(peers) = &rule.peers {
+        if peers.is_empty() {
+            report(
+                format!("{at}.{peers_field}"),
+                "a list of no peers; want Everybody, or at least one peer".to_owned(),
+            );
+        }
+        for (place, peer) in peers.iter().enumerate() {
+            check_peer(report, &format!("{at}.{peers_field}[{place}]"), peer);
+        }
+    }
+    if let Ports::AnyOf(ports) = &rule.ports {
+        if ports.is_empty() {
+            report(
+                format!("{at}.ports"),
+                "a list of no ports; want All, or at least one port".to_owned(),
+            );
+        }
+        for (place, port) in ports.iter().enumerate() {
+            check_port(report, &format!("{at}.ports[{place}]"), &port.port);
+        }
+    }
+}
+
+fn check_peer(report: &mut Report<'_>, at: &str, peer: &Peer) {
+    match peer {
+        Peer::Selectors { pods: None, namespaces: None } => report(
+            at.to_owned(),
+            "names no peer; want podSelector, namespaceSelector or both, or ipBlock".to_owned(),
+        ),
+        Peer::Selectors { pods, namespaces } => {
+            if let Some(selector) = pods {
+                check_selector(report, &format!("{at}.podSelector"), selector);
+            }
+            if let Some(selector) = namespaces {
+                check_selector(report, &format!("{at}.namespaceSelector"), selector);
+            }
+        }
+        Peer::Block(block) => check_block(report, &format!("{at}.ipBlock"), block),
+    }
+}
+
+fn check_block(report: &mut Report<'_>, at: &str, block: &Block) {
+    let cidr = canonical_net(block.cidr);
+    for (place, hole) in block.except.iter().enumerate() {
+        let hole = canonical_net(*hole);
+        if !cidr.contains(&hole) || cidr == hole {
+            report(
+                format!("{at}.except[{place}]"),
+                format!("{hole} is not a true part of cidr {cidr}; want a smaller block inside it"),
+            );
+        }
+    }
+}
+
+fn check_port(report: &mut Report<'_>, at: &str, port: &Port) {
+    match port {
+        Port::All => {}
+        Port::Number(0) | Port::Range { first: 0, .. } => {
+            report(format!("{at}.port"), "0 is no port number; want 1 to 65535".to_owned());
+        }
+        Port::Number(_) => {}
+        Port::Range { first, last } => {
+            if last < first {
+                report(format!("{at}.endPort"), Problem::range(*first, *last).problem);
+            }
+        }
+        Port::Named(name) => check_text(report, &format!("{at}.port"), name, syntax::port_name),
+    }
+}
+
+fn check_selector(report: &mut Report<'_>, at: &str, selector: &LabelSelector) {
+    check_labels(report, &format!("{at}.matchLabels"), &selector.match_labels);
+    for (place, term) in selector.match_expressions.iter().enumerate() {
+        let at = format!("{at}.matchExpressions[{place}]");
+        check_text(report, &format!("{at}.key"), &term.key, syntax::label_key);
+        if let Operator::In(values) | Operator::NotIn(values) = &term.operator {
+            if values.is_empty() {
+                report(format!("{at}.values"), "no values; give at least one".to_owned());
+            }
+            for (place, value) in values.iter().enumerate() {
+                check_text(report, &format!("{at}.values[{place}]"), value, syntax::label_value);
+            }
+        }
+    }
+}
+
+fn check_labels(report: &mut Report<'_>, at: &str, labels: &Labels) {
+    for (key, value) in labels {
+        // Formatting waits for a fault: most rule sets have many labels and no fault.
+        for fault in [syntax::label_key(key), syntax::label_value(value)].into_iter().flatten() {
+            report(format!("{at}[{key}]"), fault);
+        }
+    }
+}
+
+fn check_text(
+    report: &mut Report<'_>,
+    field: &str,
+    text: &str,
+    syntax: fn(&str) -> Option<String>,
+) {
+    if let Some(problem) = syntax(text) {
+        report(field.to_owned(), problem);
+    }
+}
+
+fn check_address(report: &mut Report<'_>, field: &str, address: IpAddr) {
+    let address = address.to_canonical();
+    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    if address.is_unspecified() || address.is_multicast() || broadcast {
+        report(
+            field.to_owned(),
+            format!("{address} is not the address of one host; want one that is"),
+        );
+    }
+}
+
+/// Who has taken an address.
+#[derive(Clone, Copy)]
+enum Owner<'a> {
+    Pod(&'a Pod),
+    Node(&'a str),
+}
+
+/// One address, one owner. Pods in their node's network share the node's; pods that have run to
+/// their end own nothing.
+fn check_owners(faults: &mut Vec<Fault>, rules: &RuleSet) {
+    let mut owners: BTreeMap<IpAddr, Owner<'_>> = BTreeMap::new();
+    for node in rules.nodes() {
+        for address in &node.addresses {
+            owners.insert(address.to_canonical(), Owner::Node(&node.name));
+        }
+    }
+    let running = || rules.pods().filter(|pod| !pod.terminated);
+    for pod in running().filter(|pod| pod.host_network) {
+        let node = pod.node.as_deref().unwrap_or("(unknown)");
+        for address in &pod.addresses {
+            owners.entry(address.to_canonical()).or_insert(Owner::Node(node));
+        }
+    }
+    for pod in running().filter(|pod| !pod.host_network) {
+        for (place, address) in pod.addresses.iter().enumerate() {
+            let address = address.to_canonical();
+            let problem = match owners.insert(address, Owner::Pod(pod)) {
+                None => continue,
+                Some(Owner::Pod(other)) if std::ptr::eq(other, pod) => continue,
+                Some(Owner::Pod(other)) => format!(
+                    "{address} is the address of pod {} too; want an address of its own",
+                    other.key()
+                ),
+                Some(Owner::Node(node)) => {
+                    // The node keeps it, so that further pods are told the same.
+                    owners.insert(address, Owner::Node(node));
+                    format!(
+                        "{address} is the address of node {node}; want an address of its own, or \
+                         hostNetwork: true"
+                    )
+                }
+            };
+            faults.push(Fault {
+                object: Object::from(pod.clone()).key().to_string(),
+                field: format!("status.podIPs[{place}].ip"),
+                problem,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
