@@ -5,11 +5,12 @@
 //! gives and checks its other terms there.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::ops::Range;
 
 use sluice_core::table::IdentityId;
 
-use super::{is_subject, number};
+use super::{distinct, is_subject, number};
 use crate::model::{
     LabelSelector, Labels, NAMESPACE_NAME_LABEL, NamedPort, Operator, Pod, Protocol, RuleSet,
 };
@@ -23,6 +24,8 @@ pub(super) struct Population<'a> {
     members_by_label: Holders,
     identity_of_subjects: Vec<IdentityId>,
     by_port_name: HashMap<(&'a str, Protocol), Vec<IdentityId>>,
+    /// The addresses of pods that give names to ports, with their identities.
+    named_addresses: Vec<(IpAddr, IdentityId)>,
 }
 
 /// What pods of one identity have in common.
@@ -52,6 +55,7 @@ impl<'a> Population<'a> {
             members_by_label: Holders::default(),
             identity_of_subjects: Vec::new(),
             by_port_name: HashMap::new(),
+            named_addresses: Vec::new(),
         };
         population.add_members(rules);
         population.members_by_label =
@@ -77,6 +81,11 @@ impl<'a> Population<'a> {
     /// The identities that give some port of `protocol` this name, ascending.
     pub(super) fn with_port_name(&self, name: &'a str, protocol: Protocol) -> &[IdentityId] {
         self.by_port_name.get(&(name, protocol)).map_or(&[], |list| list)
+    }
+
+    /// The addresses of pods that give names to ports, with their identities.
+    pub(super) fn named_addresses(&self) -> &[(IpAddr, IdentityId)] {
+        &self.named_addresses
     }
 
     /// The identities of `namespace` that `selector` selects, ascending.
@@ -145,6 +154,10 @@ impl<'a> Population<'a> {
                 self.add_member(pod, id);
             }
             self.identity_of_subjects.push(id);
+            if !pod.named_ports.is_empty() {
+                let addresses = distinct(&pod.addresses).into_iter();
+                self.named_addresses.extend(addresses.map(|address| (address, id)));
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
+use ipnet::IpNet;
 use sluice_core::blocks::{Block, BlockId};
 use sluice_core::ports::{PortMatch, PortSet};
 use sluice_core::table::{
@@ -188,6 +189,9 @@ impl<'p, 'a> Sets<'p, 'a> {
         for peer in peers {
             match peer {
                 Peer::Block(block) => {
+                    if peer_chosen {
+                        self.add_named_in_block(draft, id, &rule.ports, block);
+                    }
                     if !fixed.is_empty() {
                         let block = self.block(block);
                         draft.by_block.entry(block).or_default().extend(&fixed);
@@ -214,6 +218,31 @@ impl<'p, 'a> Sets<'p, 'a> {
             let grant =
                 *grants.entry(chosen).or_insert_with_key(|chosen| draft.grant(chosen.clone()));
             draft.by_identity.extend(grant.map(|grant| (peer, grant)));
+        }
+    }
+
+    /// Grants the pods within a block the ports that they give the names of `ports`. Each pod
+    /// stands for itself, as a block of one address: its identity may have others outside.
+    fn add_named_in_block(
+        &mut self,
+        draft: &mut Draft,
+        id: RuleId,
+        ports: &Ports,
+        block: &model::Block,
+    ) {
+        let population = self.population;
+        let cidr = canonical_net(block.cidr);
+        let except: Vec<IpNet> = block.except.iter().copied().map(canonical_net).collect();
+        for &(address, identity) in population.named_addresses() {
+            if !cidr.contains(&address) || except.iter().any(|hole| hole.contains(&address)) {
+                continue;
+            }
+            let chosen = named_entries(id, ports, population.named_ports(identity));
+            if !chosen.is_empty() {
+                let pod = model::Block { cidr: address.into(), except: Vec::new() };
+                let pod = self.block(&pod);
+                draft.by_block.entry(pod).or_default().extend(chosen);
+            }
         }
     }
 

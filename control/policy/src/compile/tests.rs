@@ -299,13 +299,21 @@ fn rule_19_egress_names_resolve_on_each_peer() {
 }
 
 #[test]
-fn rule_19_a_block_never_matches_an_egress_name() {
+fn rules_15_and_19_an_egress_name_resolves_on_the_pods_within_a_block() {
     let mut rules = named_cluster();
-    let rule = Rule { peers: vec![block("0.0.0.0/0", &[])].into(), ports: web().into() };
+    let hole = format!("{}/32", v4(3));
+    let rule = Rule { peers: vec![block("10.0.0.0/24", &[&hole])].into(), ports: web().into() };
     rules.replace(on_a(&EGRESS, vec![rule]));
     let table = table(&rules);
-    assert!(!table.decide(&attempt("x/a", "x/b", TCP, Some(81))).allows());
-    assert!(!table.decide(&attempt("x/a", OUTSIDE, TCP, Some(80))).allows());
+    for (to, protocol, number, expected) in [
+        ("x/b", TCP, 81, true),
+        ("x/b", TCP, 80, false),
+        ("y/a", UDP, 80, false), // in the hole, and the protocol differs
+        (OUTSIDE, TCP, 80, false),
+    ] {
+        let found = table.decide(&attempt("x/a", to, protocol, Some(number))).allows();
+        assert_eq!(found, expected, "{to} {number}");
+    }
 }
 
 #[test]
