@@ -78,6 +78,8 @@ pub struct PortFacts {
     pub zero_copy: Vec<bool>,
     /// What happens to frames while Sluice does not run.
     pub fallback: Fallback,
+    /// Addresses of the node besides those of the interface.
+    pub node_addresses: Vec<IpAddr>,
     /// What the gate has counted.
     pub gate: GateCounters,
 }
@@ -153,6 +155,21 @@ impl Ports {
         Ok(())
     }
 
+    /// Closes every port again after a start that failed. Gates that were there before stay, so
+    /// that a failed restart opens nothing.
+    pub fn abandon(&self) {
+        for (name, port) in std::mem::take(&mut *self.locked()) {
+            if let Err(error) = self.engine.remove_port(&name) {
+                tracing::warn!(port = name, %error, "the port is left");
+            }
+            if !port.gate.adopted()
+                && let Err(error) = port.gate.detach()
+            {
+                tracing::warn!(port = name, %error, "the gate is left");
+            }
+        }
+    }
+
     /// Reads the uplinks' addresses again and tells their gates what is the node's own.
     pub fn refresh_node_addresses(&self) {
         for (name, port) in self.locked().iter_mut() {
@@ -181,6 +198,7 @@ impl Ports {
             mode: port.gate.mode(),
             zero_copy: port.zero_copy.clone(),
             fallback: port.gate.fallback(),
+            node_addresses: port.request.node_addresses.clone(),
             gate: port.gate.counters()?,
         })
     }
