@@ -1,0 +1,72 @@
+//! What the daemon does for the API, in domain terms.
+//!
+//! [`Backend`] is what the service calls; its methods may block, since the service calls them
+//! off its own threads. The structs are what both sides speak of. They serialise to the JSON that
+//! `sluicectl -o json` prints.
+
+mod counters;
+mod outcome;
+mod port;
+mod status;
+
+use sluice_policy::explain::{ExplainError, Explanation, Question};
+use sluice_policy::model::{Fault, Protocol};
+use sluice_policy::reach::{Family, Reach};
+
+pub use counters::{Counters, DropCount, GateCounters, PortCounters, Traffic, WorkerTraffic};
+pub use outcome::{CommitOrder, Committed, Failure, Refused};
+pub use port::{Fallback, GateMode, PortKind, PortSpec, PortState};
+pub use status::{HEALTHY, ObjectCounts, Refusal, Source, Status, WorkerStatus};
+
+/// A daemon, as the service needs it. Calls come from several threads at once.
+pub trait Backend: Send + Sync + 'static {
+    /// Puts a rule set in force, and returns when every worker judges by it.
+    ///
+    /// # Errors
+    /// [`Refused`]; then nothing has changed.
+    fn commit(&self, order: CommitOrder) -> Result<Committed, Refused>;
+
+    /// Learns of a snapshot that never became a rule set, so that the status can show it.
+    /// Gives the refusal that the client is told.
+    fn refuse(&self, version: &str, faults: Vec<Fault>) -> Refused {
+        let _ = version;
+        Refused { faults, running_revision: self.status().revision }
+    }
+
+    /// What is in force, and how the daemon is.
+    fn status(&self) -> Status;
+
+    /// The ports, sorted by interface.
+    ///
+    /// # Errors
+    /// [`Failure`], if they cannot be read.
+    fn ports(&self) -> Result<Vec<PortState>, Failure>;
+
+    /// Attaches an interface.
+    ///
+    /// # Errors
+    /// [`Failure`]; then nothing of the port is left.
+    fn add_port(&self, port: PortSpec) -> Result<(), Failure>;
+
+    /// Detaches the interface `name`.
+    ///
+    /// # Errors
+    /// [`Failure`], if there is no such port or it does not come loose.
+    fn remove_port(&self, name: &str) -> Result<(), Failure>;
+
+    /// What has been counted.
+    ///
+    /// # Errors
+    /// [`Failure`], if the counters cannot be read.
+    fn counters(&self) -> Result<Counters, Failure>;
+
+    /// An answer for each question, in the same order, all by the same rule set.
+    fn explain(&self, questions: &[Question]) -> Vec<Result<Explanation, ExplainError>>;
+
+    /// The verdict of every pair of pods for each of `ports`; without a `family` by whichever IP
+    /// version suits a pair.
+    fn reach(&self, ports: &[(Protocol, u16)], family: Option<Family>) -> Reach;
+}
+
+#[cfg(test)]
+mod tests;

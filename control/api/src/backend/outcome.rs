@@ -1,0 +1,134 @@
+//! Commits and what comes of them; failures of other calls.
+
+use std::fmt;
+
+use serde::ser::{Serialize, SerializeSeq as _, Serializer};
+use sluice_policy::model::{Fault, RuleSet};
+
+/// A snapshot and the conditions under which it may come into force.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommitOrder {
+    /// The client's name for the snapshot, for people.
+    pub version: String,
+    /// The revision that must be in force; `None`: any.
+    pub base_revision: Option<u64>,
+    /// Whether the rule set may be emptied or shrink greatly.
+    pub allow_shrink: bool,
+    /// The whole rule set.
+    pub rules: RuleSet,
+}
+
+/// A snapshot is in force on every worker.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Committed {
+    /// The daemon's number for it.
+    pub revision: u64,
+    /// The client's name for it.
+    pub version: String,
+    /// How many objects it has.
+    pub objects: u64,
+    /// The time until the last worker judged by it, in nanoseconds.
+    pub applied_in_ns: u64,
+}
+
+/// A snapshot is refused as a whole; nothing has changed. Reads as one fault a line.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Refused {
+    /// Every reason, at least one.
+    #[serde(serialize_with = "serialize_faults")]
+    pub faults: Vec<Fault>,
+    /// The revision that stays in force.
+    pub running_revision: u64,
+}
+
+/// Why a call other than a commit fails. Each reads as a sentence that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The request is wrong in itself.
+    #[error("{0}")]
+    Invalid(String),
+    /// What it speaks of does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// What it would make exists already.
+    #[error("{0}")]
+    Exists(String),
+    /// It cannot be done as things are, such as with an interface that is down.
+    #[error("{0}")]
+    Precondition(String),
+    /// The daemon is at fault.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Refused {
+    /// The snapshot builds on `base`, which is not the revision in force.
+    #[must_use]
+    pub fn wrong_base(base: u64, running_revision: u64) -> Self {
+        Self::request(
+            "baseRevision",
+            format!(
+                "it builds on revision {base}, but {running_revision} is in force; read what \
+                 changed, then commit on {running_revision}"
+            ),
+            running_revision,
+        )
+    }
+
+    /// The snapshot has so many fewer objects than the rule set in force that it looks like a
+    /// mistake.
+    #[must_use]
+    pub fn shrinks(running_objects: u64, objects: u64, running_revision: u64) -> Self {
+        Self::request(
+            "allowShrink",
+            format!(
+                "the rule set would shrink from {running_objects} objects to {objects}; if that is \
+                 meant, allow it"
+            ),
+            running_revision,
+        )
+    }
+
+    /// The fault is in the request and not in an object.
+    #[must_use]
+    pub fn request(field: &str, problem: impl Into<String>, running_revision: u64) -> Self {
+        let fault =
+            Fault { object: "request".into(), field: field.into(), problem: problem.into() };
+        Self { faults: vec![fault], running_revision }
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "refused; revision {} stays in force", self.running_revision)?;
+        for fault in &self.faults {
+            write!(f, "\n  {}", crate::text::printable(&fault.to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The model's faults know nothing of JSON.
+pub(super) fn serialize_faults<S: Serializer>(
+    faults: &[Fault],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    struct View<'a>(&'a Fault);
+    impl Serialize for View<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            use serde::ser::SerializeStruct as _;
+            let mut fields = serializer.serialize_struct("Fault", 3)?;
+            fields.serialize_field("object", &self.0.object)?;
+            fields.serialize_field("field", &self.0.field)?;
+            fields.serialize_field("problem", &self.0.problem)?;
+            fields.end()
+        }
+    }
+    let mut list = serializer.serialize_seq(Some(faults.len()))?;
+    for fault in faults {
+        list.serialize_element(&View(fault))?;
+    }
+    list.end()
+}

@@ -1,0 +1,149 @@
+//! A backend that only remembers.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use sluice_core::drop::DropReason;
+use sluice_core::table::Table;
+use sluice_policy::compile::{CompileOptions, compile};
+use sluice_policy::explain::{ExplainError, Explanation, Question};
+use sluice_policy::model::{Fault, Protocol, RuleSet};
+use sluice_policy::reach::{Family, Reach};
+
+use crate::backend::{
+    Backend, CommitOrder, Committed, Counters, DropCount, Failure, GateCounters, GateMode, HEALTHY,
+    ObjectCounts, PortCounters, PortSpec, PortState, Refusal, Refused, Source, Status, Traffic,
+    WorkerStatus, WorkerTraffic,
+};
+
+#[derive(Default)]
+pub(super) struct Fake {
+    pub(super) commits: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    revision: u64,
+    version: String,
+    rules: RuleSet,
+    refusal: Option<Refusal>,
+    ports: BTreeMap<String, PortSpec>,
+}
+
+impl Fake {
+    pub(super) fn rules(&self) -> RuleSet {
+        self.state.lock().unwrap().rules.clone()
+    }
+
+    fn table(&self) -> Table {
+        Table::new(1, compile(&self.rules(), &CompileOptions::default()).unwrap())
+    }
+}
+
+impl Backend for Fake {
+    fn commit(&self, order: CommitOrder) -> Result<Committed, Refused> {
+        self.commits.fetch_add(1, SeqCst);
+        let running = self.state.lock().unwrap().revision;
+        if let Some(base) = order.base_revision.filter(|base| *base != running) {
+            let refused = Refused::wrong_base(base, running);
+            return Err(self.refuse(&order.version, refused.faults));
+        }
+        let mut state = self.state.lock().unwrap();
+        state.revision += 1;
+        state.version.clone_from(&order.version);
+        state.rules = order.rules;
+        let objects = ObjectCounts::of(&state.rules).total();
+        Ok(Committed {
+            revision: state.revision,
+            version: order.version,
+            objects,
+            applied_in_ns: 77,
+        })
+    }
+
+    fn refuse(&self, version: &str, faults: Vec<Fault>) -> Refused {
+        let mut state = self.state.lock().unwrap();
+        state.refusal =
+            Some(Refusal { version: version.into(), faults: faults.clone(), age_seconds: 3 });
+        Refused { faults, running_revision: state.revision }
+    }
+
+    fn status(&self) -> Status {
+        let state = self.state.lock().unwrap();
+        let revision = state.revision;
+        let worker = |index| WorkerStatus { index, core: index + 4, revision, connections: 9 };
+        Status {
+            revision,
+            version: state.version.clone(),
+            source: Source::Files("/etc/sluice/policies".into()),
+            objects: ObjectCounts::of(&state.rules),
+            workers: (0..2).map(worker).collect(),
+            uptime_seconds: 60,
+            health: HEALTHY.into(),
+            last_refusal: state.refusal.clone(),
+        }
+    }
+
+    fn ports(&self) -> Result<Vec<PortState>, Failure> {
+        let state = |spec: &PortSpec| PortState {
+            spec: spec.clone(),
+            driver: "veth".into(),
+            gate_mode: GateMode::Native,
+            zero_copy: vec![false, true],
+            mtu: 1500,
+        };
+        Ok(self.state.lock().unwrap().ports.values().map(state).collect())
+    }
+
+    fn add_port(&self, port: PortSpec) -> Result<(), Failure> {
+        let mut state = self.state.lock().unwrap();
+        if port.interface == "down" {
+            return Err(Failure::Precondition("down is down".into()));
+        }
+        if state.ports.contains_key(&port.interface) {
+            return Err(Failure::Exists(format!("port {} is there", port.interface)));
+        }
+        state.ports.insert(port.interface.clone(), port);
+        Ok(())
+    }
+
+    fn remove_port(&self, name: &str) -> Result<(), Failure> {
+        assert_ne!(name, "panic", "as the test asks");
+        let removed = self.state.lock().unwrap().ports.remove(name);
+        removed.map(drop).ok_or_else(|| Failure::NotFound(format!("no port {name}")))
+    }
+
+    fn counters(&self) -> Result<Counters, Failure> {
+        let traffic = Traffic {
+            rx_frames: u64::MAX,
+            rx_bytes: 2,
+            tx_frames: 3,
+            tx_bytes: 4,
+            flood_copies: 5,
+            drops: vec![DropCount::new(DropReason::IngressDenied, 6)],
+        };
+        let worker = WorkerTraffic { worker: 1, traffic: traffic.clone() };
+        let gate =
+            GateCounters { steered: 1, passed_to_node: 2, fallback_dropped: 3, fallback_passed: 4 };
+        let port = PortCounters {
+            port: "eth0".into(),
+            total: traffic.clone(),
+            workers: vec![worker],
+            gate: Some(gate),
+        };
+        let bare = PortCounters { port: "eth1".into(), ..PortCounters::default() };
+        Ok(Counters { total: traffic, ports: vec![port, bare] })
+    }
+
+    fn explain(&self, questions: &[Question]) -> Vec<Result<Explanation, ExplainError>> {
+        let table = self.table();
+        let explain = |question| sluice_policy::explain::explain(&table, question);
+        questions.iter().map(explain).collect()
+    }
+
+    fn reach(&self, ports: &[(Protocol, u16)], family: Option<Family>) -> Reach {
+        sluice_policy::reach::reach(&self.table(), ports, family)
+    }
+}
