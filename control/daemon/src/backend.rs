@@ -1,0 +1,215 @@
+//! The control API's view of the daemon.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sluice_api::backend::{
+    Backend, CommitOrder, Committed, Counters, DropCount, Failure, Fallback, GateCounters,
+    GateMode, HEALTHY, PortCounters, PortKind, PortSpec, PortState, Refused, Source, Status,
+    Traffic, WorkerStatus, WorkerTraffic,
+};
+use sluice_engine::counters::Totals;
+use sluice_engine::engine::EngineError;
+use sluice_engine::open::{OpenError, PortRequest, Ports};
+use sluice_engine::port::{self, Port};
+use sluice_policy::explain::{ExplainError, Explanation, Question, explain};
+use sluice_policy::model::{Fault, Name, Protocol};
+use sluice_policy::reach::{Family, Reach, reach};
+use sluice_xdp as xdp;
+
+use crate::rules::Rules;
+
+/// What the API asks.
+pub(crate) struct Daemon {
+    pub(crate) ports: Arc<Ports>,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) source: Source,
+    pub(crate) cores: Vec<usize>,
+    pub(crate) started: Instant,
+}
+
+impl Backend for Daemon {
+    fn commit(&self, order: CommitOrder) -> Result<Committed, Refused> {
+        if let Source::Files(directory) = &self.source {
+            let problem = format!(
+                "rule sets come from {}; change the files there, or set rules.source = \"api\"",
+                directory.display()
+            );
+            return Err(Refused::request("source", problem, self.rules.status().revision));
+        }
+        self.rules.commit(order)
+    }
+
+    fn refuse(&self, version: &str, faults: Vec<Fault>) -> Refused {
+        self.rules.refuse(version, faults)
+    }
+
+    fn status(&self) -> Status {
+        let rules = self.rules.status();
+        let engine = self.ports.engine();
+        let workers = engine.revisions().into_iter().zip(engine.connections()).zip(&self.cores);
+        Status {
+            revision: rules.revision,
+            version: rules.version,
+            source: self.source.clone(),
+            objects: rules.objects,
+            workers: workers
+                .zip(0..)
+                .map(|(((revision, connections), core), index)| WorkerStatus {
+                    index,
+                    core: u32::try_from(*core).unwrap_or(u32::MAX),
+                    revision,
+                    connections,
+                })
+                .collect(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            health: self.health(rules.revision),
+            last_refusal: rules.refusal,
+        }
+    }
+
+    fn ports(&self) -> Result<Vec<PortState>, Failure> {
+        let mut ports: Vec<PortState> = Vec::new();
+        for port in self.ports.engine().ports() {
+            // One that is being removed is told of no more.
+            let Ok(facts) = self.ports.facts(&port.spec.name) else { continue };
+            ports.push(PortState {
+                spec: PortSpec {
+                    interface: port.spec.name.to_string(),
+                    kind: kind_of(&port),
+                    networks: port.spec.networks.clone(),
+                    fallback: match facts.fallback {
+                        xdp::Fallback::Drop => Fallback::Drop,
+                        xdp::Fallback::Pass => Fallback::Pass,
+                    },
+                    node_addresses: facts.node_addresses,
+                },
+                driver: facts.driver,
+                gate_mode: match facts.mode {
+                    xdp::GateMode::Native => GateMode::Native,
+                    xdp::GateMode::Generic => GateMode::Generic,
+                },
+                zero_copy: facts.zero_copy,
+                mtu: port.spec.mtu,
+            });
+        }
+        ports.sort_by(|a, b| a.spec.interface.cmp(&b.spec.interface));
+        Ok(ports)
+    }
+
+    fn add_port(&self, port: PortSpec) -> Result<(), Failure> {
+        let request = PortRequest {
+            interface: port.interface,
+            kind: match port.kind {
+                PortKind::Pod { pod, mac } => {
+                    port::PortKind::Pod { pod: pod.to_string().into(), mac }
+                }
+                PortKind::Uplink => port::PortKind::Uplink,
+                PortKind::Host => port::PortKind::Host,
+            },
+            networks: port.networks,
+            fallback: match port.fallback {
+                Fallback::Drop => xdp::Fallback::Drop,
+                Fallback::Pass => xdp::Fallback::Pass,
+            },
+            node_addresses: port.node_addresses,
+        };
+        self.ports.open(&request).map_err(failure)?;
+        tracing::info!(port = request.interface, "a port is open");
+        Ok(())
+    }
+
+    fn remove_port(&self, name: &str) -> Result<(), Failure> {
+        self.ports.close(name).map_err(failure)?;
+        tracing::info!(port = name, "a port is closed");
+        Ok(())
+    }
+
+    fn counters(&self) -> Result<Counters, Failure> {
+        let engine = self.ports.engine();
+        let mut ports: Vec<PortCounters> =
+            engine.ports().iter().map(|port| self.port_counters(port)).collect();
+        ports.sort_by(|a, b| a.port.cmp(&b.port));
+        Ok(Counters { total: traffic(&engine.totals()), ports })
+    }
+
+    fn explain(&self, questions: &[Question]) -> Vec<Result<Explanation, ExplainError>> {
+        let table = self.ports.engine().table();
+        questions.iter().map(|question| explain(&table, question)).collect()
+    }
+
+    fn reach(&self, ports: &[(Protocol, u16)], family: Option<Family>) -> Reach {
+        reach(&self.ports.engine().table(), ports, family)
+    }
+}
+
+impl Daemon {
+    fn health(&self, revision: u64) -> String {
+        if !self.ports.engine().is_alive() {
+            "a worker has died".into()
+        } else if revision == 0 {
+            "no rule set has been taken yet, so pods are denied everything".into()
+        } else {
+            HEALTHY.into()
+        }
+    }
+
+    fn port_counters(&self, port: &Port) -> PortCounters {
+        let workers = 0..self.ports.engine().worker_count();
+        let gate = self.ports.facts(&port.spec.name).ok().map(|facts| GateCounters {
+            steered: facts.gate.steered,
+            passed_to_node: facts.gate.passed_to_node,
+            fallback_dropped: facts.gate.fallback_dropped,
+            fallback_passed: facts.gate.fallback_passed,
+        });
+        PortCounters {
+            port: port.spec.name.to_string(),
+            total: traffic(&port.totals()),
+            workers: workers
+                .zip(0..)
+                .map(|(worker, number)| WorkerTraffic {
+                    worker: number,
+                    traffic: traffic(&port.totals_of(worker)),
+                })
+                .collect(),
+            gate,
+        }
+    }
+}
+
+fn kind_of(port: &Port) -> PortKind {
+    match &port.spec.kind {
+        port::PortKind::Pod { pod, mac } => {
+            let (namespace, name) = pod.split_once('/').unwrap_or(("", pod));
+            let pod = Name { namespace: namespace.into(), name: name.into() };
+            PortKind::Pod { pod, mac: *mac }
+        }
+        port::PortKind::Uplink => PortKind::Uplink,
+        port::PortKind::Host => PortKind::Host,
+    }
+}
+
+fn traffic(totals: &Totals) -> Traffic {
+    Traffic {
+        rx_frames: totals.rx_frames,
+        rx_bytes: totals.rx_bytes,
+        tx_frames: totals.tx_frames,
+        tx_bytes: totals.tx_bytes,
+        flood_copies: totals.flood_copies,
+        drops: totals.drops().map(|(reason, frames)| DropCount::new(reason, frames)).collect(),
+    }
+}
+
+fn failure(error: OpenError) -> Failure {
+    let text = error.to_string();
+    match error {
+        OpenError::Engine(EngineError::NoSuchPort(_)) => Failure::NotFound(text),
+        OpenError::Engine(
+            EngineError::PortExists(_)
+            | EngineError::PodAttached { .. }
+            | EngineError::MacTaken { .. },
+        ) => Failure::Exists(text),
+        OpenError::Engine(EngineError::WorkerStuck(_)) => Failure::Internal(text),
+        _ => Failure::Precondition(text),
+    }
+}

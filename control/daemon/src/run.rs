@@ -1,0 +1,270 @@
+//! From configuration to a running daemon, and its orderly end.
+//!
+//! The order matters: the rule set is in force before the first port opens, and the ports are
+//! open before the API says that it serves.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{Flock, FlockArg};
+use sluice_api::backend::{CommitOrder, Source};
+use sluice_api::server::{Api, Health, Listen, ServeError, TlsFiles, bind};
+use sluice_engine::Engine;
+use sluice_engine::engine::EngineError;
+use sluice_engine::open::{OpenError, Ports};
+use sluice_policy::model::Fault;
+use sluice_sources::files::{LoadOptions, load};
+use sluice_sources::watch::Fingerprint;
+use sluice_xdp::{BpffsError, PrivilegeError, Umem, UmemConfig, UmemError};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::backend::Daemon;
+use crate::config::{self, Config};
+use crate::rules::Rules;
+
+/// How often the daemon looks after itself.
+const TEND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why the daemon does not start, or ends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    #[error(transparent)]
+    Privilege(#[from] PrivilegeError),
+    #[error("gate.pin_dir: {0}")]
+    Bpffs(#[from] BpffsError),
+    #[error("engine.frames: {0}")]
+    Umem(#[from] UmemError),
+    #[error("engine: {0}")]
+    Engine(#[from] EngineError),
+    #[error("port {name}: {error}")]
+    Port { name: String, error: OpenError },
+    #[error("{0}: another sluiced runs with this control.state_dir; stop it, or name another")]
+    Locked(PathBuf),
+    #[error("{0}")]
+    State(std::io::Error),
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    #[error("the runtime of the control API did not start: {0}")]
+    Runtime(std::io::Error),
+    #[error("a worker has died; the gates stay closed until sluiced runs again")]
+    WorkerDied,
+}
+
+/// Runs until a signal ends it.
+pub(crate) fn run(config: &Config) -> Result<(), RunError> {
+    sluice_xdp::check_privileges()?;
+    let _lock = lock(config)?;
+    if sluice_xdp::ensure_bpffs(&config.gate.pin_dir)? {
+        tracing::info!(path = %config.gate.pin_dir.display(), "a BPF file system is mounted");
+    }
+    let umem_config =
+        UmemConfig { frame_count: config.engine.frames, huge_pages: config.engine.huge_pages };
+    let (umem, pool) = Umem::new(&umem_config)?;
+    let engine = Arc::new(Engine::start(&config.engine_config(), umem, pool)?);
+    let rules =
+        Rules::load(Arc::clone(&engine), config.node_name.clone(), &config.control.state_dir);
+    let rules = Arc::new(rules.map_err(RunError::State)?);
+    let mut watch = Watch::new(config, Arc::clone(&rules));
+    if let Some(watch) = &mut watch {
+        watch.look();
+    }
+    let ports = Arc::new(Ports::new(engine, config.gate.pin_dir.clone()));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(RunError::Runtime)?;
+    let daemon = Daemon {
+        ports: Arc::clone(&ports),
+        rules,
+        source: watch.as_ref().map_or(Source::Api, |watch| Source::Files(watch.directory.clone())),
+        cores: config.engine.cores.clone(),
+        started: Instant::now(),
+    };
+    let result = runtime.block_on(serve(config, Arc::new(daemon), watch));
+    // The gates stay pinned; without sockets their frames take the fallback.
+    tracing::info!("sluiced ends; the gates stay");
+    result
+}
+
+async fn serve(config: &Config, daemon: Arc<Daemon>, watch: Option<Watch>) -> Result<(), RunError> {
+    let api = Api::new(Arc::clone(&daemon) as _).await;
+    // Listening comes before the ports: a second daemon must not touch the first one's.
+    let local = bind(&Listen::Unix(config.control.socket.clone())).await?;
+    let remote = match &config.control.tls {
+        Some(tls) => Some(bind(&Listen::Tls(tls_files(tls))).await?),
+        None => None,
+    };
+    let ports = Arc::clone(&daemon.ports);
+    if let Err(error) = open_ports(config, &ports) {
+        ports.abandon();
+        return Err(error);
+    }
+    let health = api.health();
+    health.serving(true).await;
+    tracing::info!(socket = %config.control.socket.display(), "sluiced is up");
+
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let until_stopped = || {
+        let mut stopped = stopped.clone();
+        async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        }
+    };
+    let local = api.serve(local, until_stopped());
+    let remote = async {
+        match remote {
+            Some(remote) => api.serve(remote, until_stopped()).await,
+            None => Ok(()),
+        }
+    };
+    let work = async {
+        let result = tokio::select! {
+            result = tend(&daemon, &health) => result,
+            () = look_again(watch) => Ok(()),
+            () = ended_by_signal() => Ok(()),
+        };
+        health.serving(false).await;
+        let _ = stop.send(true);
+        result
+    };
+    let (local, remote, result) = tokio::join!(local, remote, work);
+    result?;
+    local?;
+    Ok(remote?)
+}
+
+/// Keeps other daemons away from this one's state.
+fn lock(config: &Config) -> Result<Flock<File>, RunError> {
+    std::fs::create_dir_all(&config.control.state_dir).map_err(RunError::State)?;
+    let path = config.control.state_dir.join("lock");
+    let file = File::create(&path).map_err(RunError::State)?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| RunError::Locked(path))
+}
+
+fn open_ports(config: &Config, ports: &Ports) -> Result<(), RunError> {
+    // Checked when the file was read.
+    for request in config.port_requests().unwrap_or_default() {
+        ports
+            .open(&request)
+            .map_err(|error| RunError::Port { name: request.interface.clone(), error })?;
+        tracing::info!(port = request.interface, kind = request.kind.name(), "a port is open");
+    }
+    Ok(())
+}
+
+/// Looks after workers and addresses; returns when a worker has died.
+async fn tend(daemon: &Daemon, health: &Health) -> Result<(), RunError> {
+    let mut interval = tokio::time::interval(TEND_INTERVAL);
+    loop {
+        interval.tick().await;
+        if !daemon.ports.engine().is_alive() {
+            health.serving(false).await;
+            return Err(RunError::WorkerDied);
+        }
+        let ports = Arc::clone(&daemon.ports);
+        let _ = tokio::task::spawn_blocking(move || ports.refresh_node_addresses()).await;
+    }
+}
+
+async fn look_again(watch: Option<Watch>) {
+    let Some(mut watch) = watch else { return std::future::pending().await };
+    let mut interval = tokio::time::interval(watch.interval);
+    loop {
+        interval.tick().await;
+        let looked = tokio::task::spawn_blocking(move || {
+            watch.look();
+            watch
+        });
+        match looked.await {
+            Ok(back) => watch = back,
+            Err(error) => {
+                tracing::error!(%error, "the directory of manifests is not watched any more");
+                return std::future::pending().await;
+            }
+        }
+    }
+}
+
+async fn ended_by_signal() {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn tls_files(tls: &config::Tls) -> TlsFiles {
+    TlsFiles {
+        address: tls.address,
+        certificate: tls.certificate.clone(),
+        key: tls.key.clone(),
+        client_ca: tls.client_ca.clone(),
+    }
+}
+
+/// A directory of manifests that is looked at again and again.
+struct Watch {
+    directory: PathBuf,
+    interval: Duration,
+    allow_shrink: bool,
+    rules: Arc<Rules>,
+    seen: Option<Fingerprint>,
+}
+
+impl Watch {
+    fn new(config: &Config, rules: Arc<Rules>) -> Option<Self> {
+        (config.rules.source == config::Source::Files).then(|| Self {
+            directory: config.rules.directory.clone(),
+            interval: Duration::from_millis(config.rules.interval_ms.into()),
+            allow_shrink: config.rules.allow_shrink,
+            rules,
+            seen: None,
+        })
+    }
+
+    /// Reads the directory if it has changed. A rule set that is refused is told once, and the
+    /// running one stays.
+    fn look(&mut self) {
+        let paths = [self.directory.clone()];
+        let now = Fingerprint::of(&paths);
+        if self.seen.as_ref() == Some(&now) {
+            return;
+        }
+        self.seen = Some(now);
+        let version = self.directory.display().to_string();
+        match load(&paths, &LoadOptions::default()) {
+            Ok((rules, warnings)) => {
+                for warning in warnings {
+                    tracing::warn!("{}", warning.0);
+                }
+                let order = CommitOrder {
+                    version,
+                    base_revision: None,
+                    allow_shrink: self.allow_shrink,
+                    rules,
+                };
+                if let Err(refused) = self.rules.commit(order) {
+                    tracing::error!("{refused}");
+                }
+            }
+            Err(faults) => {
+                for fault in &faults {
+                    tracing::error!("{fault}");
+                }
+                let faults = faults.into_iter().map(|it| Fault {
+                    object: it.object,
+                    field: it.field,
+                    problem: it.problem,
+                });
+                self.rules.refuse(&version, faults.collect());
+            }
+        }
+    }
+}
