@@ -1,0 +1,218 @@
+//! What the parts of a verdict cost: parse, longest prefix, connection, and the whole judge.
+//!
+//! Each is timed over a batch of many different inputs, so that the caches see what traffic
+//! would show them; the figure is divided by the batch's length.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench may fail as a test does")]
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use etherparse::PacketBuilder;
+use ipnet::IpNet;
+use sluice_core::address::{Mac, NetworkId};
+use sluice_core::blocks::{Block, BlockTrie};
+use sluice_core::conntrack::Connections;
+use sluice_core::conntrack::state::{State, Timeouts};
+use sluice_core::flow::FlowHasher;
+use sluice_core::guard::{AttachedEndpoints, Attachment};
+use sluice_core::judge::{Established, FlowOf, Judge};
+use sluice_core::packet::Packet;
+use sluice_core::ports::{PortMatch, PortSet, UDP};
+use sluice_core::table::{
+    Direction, Endpoint, Identity, IdentityId, PolicyId, PolicySet, PolicySetId, PortSetId, Rule,
+    RuleId, Table, TableSpec,
+};
+use sluice_core::time::Time;
+
+const NETWORK: NetworkId = NetworkId::DEFAULT;
+const POD_MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+
+/// A generator of repeatable numbers (xorshift); the benches need no quality, only spread.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+fn address(n: u32) -> Ipv4Addr {
+    Ipv4Addr::from(0x0a00_0000 + n)
+}
+
+fn udp_frame(from: Ipv4Addr, to: Ipv4Addr, source_port: u16) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(POD_MAC.0, [2, 0, 0, 0, 0, 2])
+        .ipv4(from.octets(), to.octets(), 64)
+        .udp(source_port, 53)
+        .write(&mut frame, &[0; 18])
+        .unwrap();
+    frame
+}
+
+/// A frame of each of `flows` different flows from one pod to others, shuffled.
+fn frames(flows: u32) -> Vec<Vec<u8>> {
+    let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15);
+    let mut order: Vec<u32> = (0..flows).collect();
+    for place in (1..order.len()).rev() {
+        let other = usize::try_from(numbers.below(place as u64 + 1)).unwrap();
+        order.swap(place, other);
+    }
+    let frame = |flow: u32| {
+        let port = u16::try_from(1024 + flow % 50_000).unwrap();
+        udp_frame(address(0), address(1 + flow / 50_000), port)
+    };
+    order.into_iter().map(frame).collect()
+}
+
+/// The sending pod, others that it may ask for DNS, and policies that concern neither.
+fn table(other_pods: u32, policies: u32) -> Table {
+    let endpoint = |n: u32| Endpoint {
+        name: format!("bench/p{n}").into(),
+        network: NETWORK,
+        addresses: vec![address(n).into()],
+        identity: IdentityId(u32::from(n > 0)),
+        node: None,
+    };
+    let dns = PortSet::new(&[(PortMatch::Range { protocol: UDP, first: 53, last: 53 }, RuleId(0))]);
+    let set = |policy| PolicySet {
+        policies: vec![PolicyId(policy)],
+        by_identity: vec![(IdentityId(0), PortSetId(0)), (IdentityId(1), PortSetId(0))],
+        ..PolicySet::default()
+    };
+    let spec = TableSpec {
+        endpoints: (0..=other_pods).map(endpoint).collect(),
+        identities: (0..2)
+            .map(|n| Identity { egress: Some(PolicySetId(n)), ingress: Some(PolicySetId(n)) })
+            .collect(),
+        policy_sets: (0..policies.max(2)).map(set).collect(),
+        port_sets: vec![dns],
+        rules: vec![Rule { policy: PolicyId(0), direction: Direction::Egress, index: 0 }],
+        policies: (0..policies.max(2)).map(|n| format!("bench/policy-{n}").into()).collect(),
+        ..TableSpec::default()
+    };
+    Table::new(1, spec)
+}
+
+fn parse(c: &mut Criterion) {
+    let frames = frames(4096);
+    let mut group = c.benchmark_group("parse");
+    group.throughput(Throughput::Elements(frames.len() as u64));
+    group.bench_function("udp4", |b| {
+        b.iter(|| {
+            for frame in &frames {
+                black_box(Packet::parse(black_box(frame)).unwrap());
+            }
+        });
+    });
+    group.finish();
+}
+
+fn longest_prefix(c: &mut Criterion) {
+    let mut group = c.benchmark_group("longest_prefix");
+    for count in [1_000u32, 10_000, 100_000] {
+        let mut numbers = Numbers(u64::from(count) + 7);
+        let mut net = || {
+            let len = 12 + u8::try_from(numbers.below(17)).unwrap();
+            let bits = u32::try_from(numbers.below(1 << 32)).unwrap();
+            IpNet::new(Ipv4Addr::from(bits).into(), len).unwrap().trunc()
+        };
+        let blocks: Vec<Block> =
+            (0..count).map(|_| Block { cidr: net(), except: Vec::new() }).collect();
+        let trie = BlockTrie::new(&blocks);
+        let asked: Vec<IpAddr> = (0..4096)
+            .map(|_| Ipv4Addr::from(u32::try_from(numbers.below(1 << 32)).unwrap()).into())
+            .collect();
+        group.throughput(Throughput::Elements(asked.len() as u64));
+        group.bench_function(format!("{count}"), |b| {
+            b.iter(|| {
+                for address in &asked {
+                    black_box(trie.blocks_of(black_box(*address)));
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+fn connection(c: &mut Criterion) {
+    let mut group = c.benchmark_group("connection_found");
+    for count in [10_000u32, 100_000, 1_000_000] {
+        let hasher = FlowHasher::seeded(1);
+        let mut connections = Connections::new(count, Timeouts::default(), hasher.clone());
+        let flow = |n: u32| {
+            let port = u16::try_from(1024 + n % 50_000).unwrap();
+            let frame = udp_frame(address(0), address(1 + n / 50_000), port);
+            FlowOf::new(NETWORK, Packet::parse(&frame).unwrap().ip().unwrap(), &hasher).unwrap()
+        };
+        let state = State::Datagram { replied: false };
+        for n in 0..count {
+            let flow = flow(n);
+            connections.insert(flow.hash, flow.key, flow.side, state, 1, Time(0)).unwrap();
+        }
+        let mut numbers = Numbers(3);
+        let asked: Vec<FlowOf> = (0..65_536)
+            .map(|_| flow(u32::try_from(numbers.below(count.into())).unwrap()))
+            .collect();
+        group.throughput(Throughput::Elements(asked.len() as u64));
+        group.bench_function(format!("{count}"), |b| {
+            b.iter(|| {
+                for flow in &asked {
+                    black_box(connections.find(flow.hash, &flow.key, Time(1)).is_some());
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
+fn judge(c: &mut Criterion) {
+    let mut group = c.benchmark_group("judge");
+    for (name, policies) in [("1_policy", 1), ("10000_policies", 10_000)] {
+        for (kind, flows) in [("established_10k", 10_000u32), ("established_100k", 100_000)] {
+            let hasher = FlowHasher::seeded(1);
+            let table = table(100, policies);
+            let mut attached = AttachedEndpoints::default();
+            let endpoint = |n: u32| table.endpoint_named(&format!("bench/p{n}"));
+            attached.insert(endpoint(0).unwrap());
+            let judge = Judge {
+                table: &table,
+                attached: &attached,
+                established: Established::Recheck,
+                now: Time(1),
+            };
+            let mut connections = Connections::new(131_072, Timeouts::default(), hasher.clone());
+            let frames = frames(flows);
+            let from = Attachment::Pod { mac: POD_MAC, endpoint: endpoint(0) };
+            let mut verdicts = || {
+                let mut allowed = 0;
+                for frame in &frames {
+                    let packet = Packet::parse(black_box(frame)).unwrap();
+                    judge.guard(NETWORK, from, &packet).unwrap();
+                    let flow = FlowOf::new(NETWORK, packet.ip().unwrap(), &hasher);
+                    let to = Attachment::Uplink;
+                    let verdict =
+                        judge.unicast(&mut connections, NETWORK, to, &packet, flow.as_ref());
+                    allowed += usize::from(verdict.is_ok());
+                }
+                allowed
+            };
+            assert_eq!(verdicts(), flows as usize, "every flow is allowed");
+            group.throughput(Throughput::Elements(flows.into()));
+            group.bench_function(format!("{kind}/{name}"), |b| b.iter(&mut verdicts));
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, parse, longest_prefix, connection, judge);
+criterion_main!(benches);

@@ -1,0 +1,101 @@
+//! Puts Sluice and its peers side by side, in turn and in one run.
+//!
+//! `sluice-bench compare` prints a table or JSON: for each metric what Sluice did, what the peer
+//! did in the same run, their ratio and its spread over the rounds. `sluice-bench loss` counts
+//! frames at a rate below saturation, `sluice-bench commit` times a change of rules. The first
+//! two need root, and work in namespaces of their own.
+
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "rates are rounded for people"
+)]
+
+mod commit;
+mod compare;
+mod rig;
+mod traffic;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::rig::BenchError;
+use crate::traffic::Load;
+
+/// Measures Sluice beside its peers.
+#[derive(Debug, Parser)]
+#[command(name = "sluice-bench")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measures Sluice and its peers in turn.
+    Compare {
+        /// Fewer and shorter rounds.
+        #[arg(long)]
+        quick: bool,
+        /// Only the metric of this name.
+        #[arg(long)]
+        only: Option<String>,
+        /// How to print the result.
+        #[arg(short, long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Times the commit of 1,000 pods and 200 policies.
+    Commit,
+    /// Sends a number of frames at a rate below saturation and counts what arrives.
+    Loss {
+        /// Frames to send.
+        #[arg(long, default_value_t = 10_000_000)]
+        frames: u64,
+        /// Frames a second.
+        #[arg(long, default_value_t = 150_000)]
+        rate: u32,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Compare { quick, only, output } => compare(quick, only.as_deref(), output),
+        Command::Commit => commit::run().map(|()| ExitCode::SUCCESS),
+        Command::Loss { frames, rate } => loss(frames, rate),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("sluice-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(quick: bool, only: Option<&str>, output: Output) -> Result<ExitCode, BenchError> {
+    let report = compare::run(quick, only)?;
+    match output {
+        Output::Table => print!("{report}"),
+        Output::Json => {
+            let text = serde_json::to_string_pretty(&report);
+            println!("{}", text.map_err(BenchError::failed("the report"))?);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn loss(frames: u64, rate: u32) -> Result<ExitCode, BenchError> {
+    let rig = rig::Rig::new()?;
+    let sluice = rig::Sluice::start(&rig, 1)?;
+    let (sent, received) = rig.paced(&sluice, Load::Paced { frames, rate })?;
+    println!("sent {sent} frames at {rate} a second, received {received}");
+    Ok(if sent == received { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
