@@ -1,0 +1,22 @@
+//! The bodies of the fuzz targets, as plain functions of bytes that panic on a finding.
+//!
+//! ```text
+//! cargo fuzz run T ------> fuzz_targets/T.rs --\
+//!                                               +--> sluice_fuzz::T(bytes)
+//! cargo test --> tests/regressions.rs ---------/
+//!                 each file of regressions/T/
+//! ```
+//!
+//! `parse` holds the parser to its own promises and to etherparse's reading of the frame;
+//! `judge` plays packets, tables and time and holds every verdict to `Table::decide`;
+//! `rule_set` reads a stored rule set and compiles it, twice.
+
+#![forbid(unsafe_code)]
+
+mod judge;
+mod parse;
+mod rule_set;
+
+pub use judge::judge;
+pub use parse::parse;
+pub use rule_set::rule_set;

@@ -1,0 +1,118 @@
+//! A frame: what the parser promises about it, and what etherparse says of it.
+
+use std::net::IpAddr;
+
+use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use sluice_core::address::NetworkId;
+use sluice_core::drop::DropReason;
+use sluice_core::flow::FiveTuple;
+use sluice_core::packet::{Ip, Packet, TcpFlags, Transport};
+use sluice_core::ports::{TCP, UDP};
+
+/// Parses `frame`, and compares with etherparse where both understand it.
+///
+/// # Panics
+/// Where the parser breaks a promise, or the two disagree.
+pub fn parse(frame: &[u8]) {
+    let ours = Packet::parse(frame);
+    assert_eq!(ours, Packet::parse(frame), "parsing depends on more than the frame");
+    if let Some(ip) = ours.as_ref().ok().and_then(Packet::ip) {
+        keeps_its_promises(ip, frame.len());
+    }
+    if let Some(theirs) = second_opinion(frame) {
+        compare(ours, &theirs);
+    }
+}
+
+fn keeps_its_promises(ip: &Ip, frame_len: usize) {
+    let end = ip.transport_offset.checked_add(ip.transport_len);
+    assert!(end.is_some_and(|end| end <= frame_len), "{ip:?} in {frame_len} bytes");
+    assert_eq!(ip.source.is_ipv4(), ip.destination.is_ipv4(), "{ip:?}");
+    let Some(tuple) = FiveTuple::of(NetworkId::DEFAULT, ip) else { return };
+    let reversed = FiveTuple {
+        source: tuple.destination,
+        source_port: tuple.destination_port,
+        destination: tuple.source,
+        destination_port: tuple.source_port,
+        ..tuple
+    };
+    let ((key, side), (reverse_key, _)) = (tuple.key(), reversed.key());
+    assert_eq!(key, reverse_key, "{tuple:?}");
+    let canonical = FiveTuple {
+        source: tuple.source.to_canonical(),
+        destination: tuple.destination.to_canonical(),
+        ..tuple
+    };
+    assert_eq!(key.five_tuple(side), canonical);
+}
+
+/// What etherparse reads in a frame that it understands to the end of the transport header.
+struct Opinion {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    ports: (u16, u16),
+    flags: TcpFlags,
+    transport_len: usize,
+    vlan: Option<u16>,
+}
+
+/// `None` for what the two need not agree on: fragments, extension headers, more than one tag or
+/// one of another kind, and protocols other than TCP and UDP.
+fn second_opinion(frame: &[u8]) -> Option<Opinion> {
+    const VLAN: &[u8] = &[0x81, 0x00];
+    let sliced = SlicedPacket::from_ethernet(frame).ok()?;
+    let tags = sliced.vlan_ids();
+    if sliced.link_exts.len() > 1 || sliced.link_exts.len() != tags.len() {
+        return None;
+    }
+    if !tags.is_empty() && frame.get(12..14) != Some(VLAN) {
+        return None;
+    }
+    let (source, destination, payload) = match &sliced.net {
+        Some(NetSlice::Ipv4(ip)) if ip.extensions().is_empty() => {
+            let header = ip.header();
+            (header.source_addr().into(), header.destination_addr().into(), ip.payload())
+        }
+        Some(NetSlice::Ipv6(ip)) if ip.extensions().is_empty() => {
+            let header = ip.header();
+            (header.source_addr().into(), header.destination_addr().into(), ip.payload())
+        }
+        _ => return None,
+    };
+    if payload.fragmented {
+        return None;
+    }
+    let (protocol, ports, flags) = match &sliced.transport {
+        Some(TransportSlice::Tcp(tcp)) => {
+            let bits = *tcp.header_slice().get(13)?;
+            (TCP, (tcp.source_port(), tcp.destination_port()), TcpFlags::from_bits(bits))
+        }
+        Some(TransportSlice::Udp(udp)) => {
+            (UDP, (udp.source_port(), udp.destination_port()), TcpFlags::default())
+        }
+        _ => return None,
+    };
+    let transport_len = payload.payload.len();
+    let vlan = tags.first().map(|id| id.value());
+    Some(Opinion { source, destination, protocol, ports, flags, transport_len, vlan })
+}
+
+fn compare(ours: Result<Packet, DropReason>, theirs: &Opinion) {
+    let packet = match ours {
+        Ok(packet) => packet,
+        // We are stricter about flags, and about a length of UDP that contradicts the packet's.
+        Err(DropReason::InvalidTcpFlags) if !theirs.flags.is_possible() => return,
+        Err(DropReason::MalformedUdp) if theirs.protocol == UDP => return,
+        // etherparse takes a payload length of 0 for one that is not known.
+        Err(DropReason::MalformedTcp) if theirs.source.is_ipv6() => return,
+        Err(reason) => panic!("refused as {reason}, and etherparse understands it"),
+    };
+    let Some(ip) = packet.ip() else { panic!("{packet:?} is no IP packet to us alone") };
+    assert_eq!((ip.source, ip.destination), (theirs.source, theirs.destination));
+    assert_eq!(ip.protocol, theirs.protocol);
+    let (source, destination) = theirs.ports;
+    assert_eq!(ip.transport, Transport::Ports { source, destination, flags: theirs.flags });
+    assert_eq!(ip.transport_len, theirs.transport_len);
+    assert_eq!(packet.vlan, theirs.vlan);
+}
