@@ -16,7 +16,7 @@ use sluice_core::blocks::{Block, BlockTrie};
 use sluice_core::conntrack::Connections;
 use sluice_core::conntrack::state::{State, Timeouts};
 use sluice_core::flow::FlowHasher;
-use sluice_core::guard::{AttachedEndpoints, Attachment};
+use sluice_core::guard::{Attachment, Residents};
 use sluice_core::judge::{Established, FlowOf, Judge};
 use sluice_core::packet::Packet;
 use sluice_core::ports::{PortMatch, PortSet, UDP};
@@ -181,12 +181,12 @@ fn judge(c: &mut Criterion) {
         for (kind, flows) in [("established_10k", 10_000u32), ("established_100k", 100_000)] {
             let hasher = FlowHasher::seeded(1);
             let table = table(100, policies);
-            let mut attached = AttachedEndpoints::default();
+            let mut residents = Residents::of(&table);
             let endpoint = |n: u32| table.endpoint_named(&format!("bench/p{n}"));
-            attached.insert(endpoint(0).unwrap());
+            residents.insert(&table, endpoint(0).unwrap());
             let judge = Judge {
                 table: &table,
-                attached: &attached,
+                residents: &residents,
                 established: Established::Recheck,
                 now: Time(1),
             };
@@ -199,7 +199,7 @@ fn judge(c: &mut Criterion) {
                     let packet = Packet::parse(black_box(frame)).unwrap();
                     judge.guard(NETWORK, from, &packet).unwrap();
                     let flow = FlowOf::new(NETWORK, packet.ip().unwrap(), &hasher);
-                    let to = Attachment::Uplink;
+                    let to = Attachment::Host;
                     let verdict =
                         judge.unicast(&mut connections, NETWORK, to, &packet, flow.as_ref());
                     allowed += usize::from(verdict.is_ok());

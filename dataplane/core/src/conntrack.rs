@@ -93,7 +93,8 @@ impl Connections {
     pub fn new(capacity: u32, timeouts: Timeouts, hasher: FlowHasher) -> Self {
         let len = capacity as usize;
         Self {
-            index: HashTable::with_capacity(len),
+            // Twice the room: removals leave marks behind, and with less the index would grow.
+            index: HashTable::with_capacity(2 * len),
             slots: vec![None; len],
             free: (0..capacity).rev().collect(),
             hasher,

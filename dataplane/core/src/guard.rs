@@ -1,6 +1,6 @@
 //! What a port may send: a pod speaks as itself only, and nobody else speaks as a pod.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::{Mac, NetworkId};
 use crate::drop::DropReason;
@@ -8,7 +8,7 @@ use crate::icmp::{
     NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, REDIRECT, ROUTER_ADVERTISEMENT,
 };
 use crate::packet::{Arp, Ip, Neighbour, Packet, Payload, Transport};
-use crate::table::{EndpointId, Party, Table};
+use crate::table::{EndpointId, NodeId, Party, Table};
 
 /// What is attached to a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,26 +26,51 @@ pub enum Attachment {
     Host,
 }
 
-/// The endpoints that have a port here. Their addresses are refused from any other port.
+/// Who is here: the endpoints that have a port, and the node that they run on. Their addresses
+/// are refused from ports that are not theirs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AttachedEndpoints(Vec<bool>);
+pub struct Residents {
+    endpoints: Vec<bool>,
+    nodes: Vec<NodeId>,
+}
 
-impl AttachedEndpoints {
-    /// Notes that `endpoint` has a port.
-    pub fn insert(&mut self, endpoint: EndpointId) {
-        if self.0.len() <= endpoint.index() {
-            self.0.resize(endpoint.index() + 1, false);
+impl Residents {
+    /// Nobody yet but the node that the table calls local, if it does.
+    #[must_use]
+    pub fn of(table: &Table) -> Self {
+        Self { endpoints: Vec::new(), nodes: table.spec().local_node.into_iter().collect() }
+    }
+
+    /// Notes that `endpoint` has a port. The node that it runs on is then this one, whatever
+    /// the configuration leaves out.
+    pub fn insert(&mut self, table: &Table, endpoint: EndpointId) {
+        if self.endpoints.len() <= endpoint.index() {
+            self.endpoints.resize(endpoint.index() + 1, false);
         }
-        if let Some(attached) = self.0.get_mut(endpoint.index()) {
-            *attached = true;
+        if let Some(here) = self.endpoints.get_mut(endpoint.index()) {
+            *here = true;
+        }
+        let node = table.endpoint(endpoint).and_then(|endpoint| endpoint.node);
+        if let Some(node) = node.filter(|node| !self.nodes.contains(node)) {
+            self.nodes.push(node);
         }
     }
 
-    /// Whether `endpoint` has a port.
+    /// Whether `party` is an endpoint that has a port.
     #[inline]
     #[must_use]
-    pub fn contains(&self, endpoint: EndpointId) -> bool {
-        self.0.get(endpoint.index()).copied().unwrap_or(false)
+    pub fn has_port(&self, party: Party) -> bool {
+        match party {
+            Party::Pod(endpoint) => self.endpoints.get(endpoint.index()).copied().unwrap_or(false),
+            Party::Node(_) | Party::External => false,
+        }
+    }
+
+    /// Whether `party` is the node that Sluice runs on.
+    #[inline]
+    #[must_use]
+    pub fn is_local_node(&self, party: Party) -> bool {
+        matches!(party, Party::Node(node) if self.nodes.contains(&node))
     }
 }
 
@@ -56,11 +81,14 @@ impl AttachedEndpoints {
 #[inline]
 pub(crate) fn check_source(
     table: &Table,
-    attached: &AttachedEndpoints,
+    residents: &Residents,
     network: NetworkId,
     from: Attachment,
     packet: &Packet,
 ) -> Result<(), DropReason> {
+    if packet.ip().is_some_and(|ip| is_mapped(ip.destination)) {
+        return Err(DropReason::ForeignDestination);
+    }
     match from {
         Attachment::Pod { mac, endpoint } => {
             let endpoint = endpoint.ok_or(DropReason::UnknownEndpoint)?;
@@ -78,12 +106,10 @@ pub(crate) fn check_source(
                 return Err(DropReason::SpoofedMac);
             }
             // The node's own addresses are behind the host port; from the outside they are lies.
-            let is_foreign = |address: IpAddr| match table.party(network, address) {
-                Party::Pod(endpoint) => !attached.contains(endpoint),
-                Party::Node(node) => {
-                    from == Attachment::Host || table.spec().local_node != Some(node)
-                }
-                Party::External => true,
+            let is_foreign = |address: IpAddr| {
+                let party = table.party(network, address);
+                let is_node = from == Attachment::Uplink && residents.is_local_node(party);
+                !residents.has_port(party) && !is_node
             };
             match &packet.payload {
                 Payload::Arp(arp) if is_foreign(arp.sender.into()) => Ok(()),
@@ -122,7 +148,8 @@ fn pod_neighbour(
     if ip.hop_limit != 255 || message.link_address.is_some_and(|claimed| claimed != mac) {
         return Err(DropReason::SpoofedNeighbour);
     }
-    let own_or_link_local = |address| is_own(address) || is_link_local(address);
+    // Anybody could claim any other link-local address, such as the router's.
+    let own_or_link_local = |address| is_own(address) || address == link_local_of(mac);
     let source_is_own = ip.source.is_unspecified() || own_or_link_local(ip.source);
     let honest = match message.icmp_type {
         ROUTER_ADVERTISEMENT | REDIRECT => return Err(DropReason::RogueRouter),
@@ -138,6 +165,7 @@ fn other_ip(ip: &Ip, is_foreign: impl Fn(IpAddr) -> bool) -> Result<(), DropReas
         let claims = match message.icmp_type {
             NEIGHBOUR_SOLICITATION => ip.source,
             NEIGHBOUR_ADVERTISEMENT => message.target.into(),
+            REDIRECT => return Err(DropReason::RogueRouter),
             _ => return hop_limit_255(ip),
         };
         hop_limit_255(ip)?;
@@ -153,8 +181,16 @@ fn hop_limit_255(ip: &Ip) -> Result<(), DropReason> {
     if ip.hop_limit == 255 { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
 }
 
-fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+/// The link-local address that a MAC makes (RFC 4291, appendix A).
+fn link_local_of(mac: Mac) -> IpAddr {
+    let [a, b, c, d, e, f] = mac.0;
+    let words = [[a ^ 2, b], [c, 0xff], [0xfe, d], [e, f]].map(u16::from_be_bytes);
+    let [w, x, y, z] = words;
+    Ipv6Addr::new(0xfe80, 0, 0, 0, w, x, y, z).into()
+}
+
+fn is_mapped(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
 }
 
 /// Whether nobody can have this source address on a network.
@@ -165,10 +201,7 @@ fn is_martian(address: IpAddr) -> bool {
             v4.is_loopback() || v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified()
         }
         IpAddr::V6(v6) => {
-            v6.is_loopback()
-                || v6.is_multicast()
-                || v6.is_unspecified()
-                || v6.to_ipv4_mapped().is_some()
+            v6.is_loopback() || v6.is_multicast() || v6.is_unspecified() || is_mapped(address)
         }
     }
 }

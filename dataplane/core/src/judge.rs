@@ -16,7 +16,7 @@ use crate::conntrack::state::{State, opens};
 use crate::conntrack::{Connection, Connections};
 use crate::drop::DropReason;
 use crate::flow::{FiveTuple, FlowHasher, FlowKey, Side};
-use crate::guard::{AttachedEndpoints, Attachment, check_source};
+use crate::guard::{Attachment, Residents, check_source};
 use crate::packet::{Ip, Packet, Payload, Quoted, Transport};
 use crate::policy::{Attempt, Decision};
 use crate::ports::{Protocol, SCTP, TCP, UDP};
@@ -42,8 +42,8 @@ pub enum Established {
 pub struct Judge<'a> {
     /// The table in force.
     pub table: &'a Table,
-    /// The endpoints that have a port here.
-    pub attached: &'a AttachedEndpoints,
+    /// Who is here.
+    pub residents: &'a Residents,
     /// What becomes of connections that an older table admitted.
     pub established: Established,
     /// The time of the batch.
@@ -78,7 +78,7 @@ impl Judge<'_> {
     /// The reason to drop it for.
     #[inline]
     pub fn guard(&self, network: NetworkId, from: Attachment, packet: &Packet) -> Verdict {
-        check_source(self.table, self.attached, network, from, packet)
+        check_source(self.table, self.residents, network, from, packet)
     }
 
     /// Judges a guarded packet that leaves by one port.
@@ -96,20 +96,25 @@ impl Judge<'_> {
         packet: &Packet,
         flow: Option<&FlowOf>,
     ) -> Verdict {
+        if let Attachment::Pod { endpoint: None, .. } = to {
+            return Err(DropReason::UnknownEndpoint);
+        }
         let Payload::Ip(ip) = &packet.payload else { return Ok(()) };
         if let Transport::Neighbour(_) = ip.transport {
             return Ok(());
         }
-        if let Attachment::Pod { endpoint, .. } = to {
-            let endpoint = endpoint.ok_or(DropReason::UnknownEndpoint)?;
-            if self.table.party(network, ip.destination) != Party::Pod(endpoint) {
-                return Err(DropReason::ForeignDestination);
-            }
-        }
+        self.check_destination(network, to, ip)?;
         // Without a flow there is only ICMP that is neither echo nor error.
         let flow = flow.ok_or(DropReason::UnsupportedIcmp)?;
         match &ip.transport {
-            Transport::IcmpError(quoted) => self.icmp_error(connections, ip, quoted, flow),
+            Transport::IcmpError(quoted) => {
+                // A router may speak of anybody's packets, a pod only of those sent to itself.
+                let from_pod = matches!(self.table.party(network, ip.source), Party::Pod(_));
+                if from_pod && ip.source != quoted.destination {
+                    return Err(DropReason::UnrelatedIcmp);
+                }
+                self.icmp_error(connections, ip, quoted, flow)
+            }
             transport => self.connection(connections, ip.protocol, transport, flow),
         }
     }
@@ -147,6 +152,23 @@ impl Judge<'_> {
         }
     }
 
+    /// A pod's port takes what is for that pod. An uplink takes nothing for anybody here: what
+    /// policy lets them have must not leave the node.
+    #[inline]
+    fn check_destination(&self, network: NetworkId, to: Attachment, ip: &Ip) -> Verdict {
+        let party = self.table.party(network, ip.destination);
+        let fits = match to {
+            Attachment::Pod { endpoint, .. } => {
+                endpoint.is_some_and(|endpoint| party == Party::Pod(endpoint))
+            }
+            Attachment::Uplink => {
+                !self.residents.has_port(party) && !self.residents.is_local_node(party)
+            }
+            Attachment::Host => true,
+        };
+        if fits { Ok(()) } else { Err(DropReason::ForeignDestination) }
+    }
+
     #[inline]
     fn connection(
         &self,
@@ -162,15 +184,16 @@ impl Judge<'_> {
         let by_opener = connection.opener() == flow.side;
         let is_syn =
             matches!(transport, Transport::Ports { flags, .. } if protocol == TCP && opens(*flags));
-        if is_syn && connection.state().is_closed() {
+        if is_syn && connection.state().is_ending() {
             return self.open(connections, protocol, transport, flow);
         }
         if let Err(reason) = self.recheck(connection) {
             connections.remove(flow.hash, &flow.key);
             return Err(reason);
         }
-        if is_syn && !by_opener {
-            // A SYN against the direction of an allowed connection asks for another one.
+        let is_request = matches!(transport, Transport::Echo { request: true, .. });
+        if (is_syn || is_request) && !by_opener {
+            // Against the direction of an allowed connection it asks for another one.
             return verdict(self.decide(&flow.key.five_tuple(flow.side)));
         }
         connection.advance(connection.state().after(transport, by_opener), &timeouts, self.now);

@@ -24,7 +24,7 @@ use crate::io::QueueIo;
 use crate::port::{Port, PortId, PortKind, PortSpec};
 use crate::scene::Scene;
 use crate::steward;
-use crate::worker::{Command, Desk, Shared, WORKER_PATIENCE, Worker, WorkerStart};
+use crate::worker::{Command, Desk, POOL_LEN_MAX, Shared, WORKER_PATIENCE, Worker, WorkerStart};
 
 /// Workers at most: one bit each in a worker's list of whom to wake.
 pub const WORKERS_MAX: usize = 64;
@@ -195,13 +195,8 @@ impl Engine {
     /// The table revision that each worker last used.
     #[must_use]
     pub fn revisions(&self) -> Vec<u64> {
-        // A worker that has not seen the newest scene may still use the table before it, which
-        // is only possible while a publication waits.
-        let scene = self.inner.shared.scene.load();
-        let current = scene.table.revision();
-        let seen = |desk: &CachePadded<Desk>| desk.seen.load(Acquire) >= scene.generation;
         let desks = self.inner.shared.desks.iter();
-        desks.map(|desk| if seen(desk) { current } else { current.saturating_sub(1) }).collect()
+        desks.map(|desk| desk.revision.load(Relaxed)).collect()
     }
 
     /// Connections that each worker holds.
@@ -260,24 +255,21 @@ impl Engine {
         let worker_count = control.commands.len();
         let first = control.worker_next;
         control.worker_next += queues.len();
-        let mut workers: Vec<usize> =
+        let workers: Vec<usize> =
             (first..first + queues.len()).map(|place| place % worker_count).collect();
-        workers.sort_unstable();
-        workers.dedup();
         if let PortKind::Pod { mac, .. } = &spec.kind {
             for network in spec.networks.keys() {
                 control.fdb.bind(*network, *mac, id);
             }
         }
-        let port = Arc::new(Port::new(spec, workers.into_boxed_slice(), worker_count));
+        let port = Arc::new(Port::new(spec, &workers, worker_count));
         match control.ports.get_mut(id.index()) {
             Some(slot) => *slot = Some(port),
             None => control.ports.push(Some(port)),
         }
         // The port is known before its first frame, so that every frame is counted.
         self.inner.show_again(&control)?;
-        for (place, io) in (first..).zip(queues) {
-            let worker = place % worker_count;
+        for (worker, io) in workers.into_iter().zip(queues) {
             control.command(worker, Command::AddQueue { port: id, io })?;
             self.inner.wake(worker);
         }
@@ -299,15 +291,32 @@ impl Engine {
         let port = control.ports.get_mut(place).and_then(Option::take);
         control.fdb.forget_port(id);
         // First nobody sends to it any more, then its queues end, then no frame on its way
-        // between workers names it; only then may its number be used again.
+        // between workers names it; only then may its number be used again. The queues are closed
+        // here: a kernel may take its time over that, and a worker has other ports to serve.
         self.inner.show_again(&control)?;
+        let mut queues = Vec::new();
         for worker in 0..control.commands.len() {
-            let (done, closed) = unbounded();
-            control.command(worker, Command::ClosePort { port: id, done })?;
+            let (given, taken) = unbounded();
+            control.command(worker, Command::GiveUpPort { port: id, given })?;
             self.inner.wake(worker);
-            closed.recv_timeout(WORKER_PATIENCE).map_err(|_| EngineError::WorkerStuck(worker))?;
+            let taken = taken.recv_timeout(WORKER_PATIENCE);
+            queues.extend(taken.map_err(|_| EngineError::WorkerStuck(worker))?);
         }
         self.inner.show_again(&control)?;
+        let mut pool = self.inner.umem.empty_pool();
+        for queue in queues {
+            queue.close(&mut pool);
+        }
+        while let Some(frame) = pool.take() {
+            // The reserve has room for every frame that there is.
+            let _ = self.inner.shared.reserve.push(frame);
+        }
+        // A station seen behind it must not be learned behind the next port of this number.
+        for _ in 0..SIGHTINGS_LEN {
+            if self.inner.shared.sightings.pop().is_none() {
+                break;
+            }
+        }
         if let Some(port) = port {
             control.retired.absorb(&port.totals());
         }
@@ -377,10 +386,12 @@ impl Inner {
         }
         let mut control = self.control();
         let mut changed = false;
-        while let Some(sighting) = self.shared.sightings.pop() {
+        for _ in 0..SIGHTINGS_LEN {
+            let Some(sighting) = self.shared.sightings.pop() else { break };
             // Its port may have gone since.
-            let exists = control.ports.get(sighting.port.index()).is_some_and(Option::is_some);
-            changed |= exists && control.fdb.learn(sighting, now);
+            let port = control.ports.get(sighting.port.index()).and_then(Option::as_ref);
+            let Some(is_host) = port.map(|port| port.spec.kind == PortKind::Host) else { continue };
+            changed |= control.fdb.learn(sighting, is_host, now);
         }
         if ages {
             control.aged = now;
@@ -493,6 +504,8 @@ pub(crate) fn prepare(
     let hasher = FlowHasher::random();
     let share = u32::try_from(worker_count).unwrap_or(1);
     let frames_each = pool.len() / worker_count.max(1);
+    // Of its share a worker keeps half for itself at most, so that all of them can be fed.
+    let pool_len_max = (frames_each / 2).clamp(1, POOL_LEN_MAX);
     let mut workers = Vec::new();
     let mut commands = Vec::new();
     for index in 0..worker_count {
@@ -511,6 +524,7 @@ pub(crate) fn prepare(
             ),
             hasher: hasher.clone(),
             established: config.established,
+            pool_len_max,
             commands: receiver,
         };
         workers.push(Worker::new(start).map_err(start_error)?);

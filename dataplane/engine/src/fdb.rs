@@ -1,7 +1,8 @@
 //! The forwarding database: which port a MAC is behind.
 //!
 //! Pods are static entries, bound to their port and never overruled. What is learned from
-//! uplinks and the host is bounded and ages; where it is full, unknown stays unknown. The
+//! uplinks and the host ages; what the node's own stack sends from cannot be claimed by an uplink,
+//! and what uplinks send from is bounded: where it is full, unknown stays unknown. The
 //! database is immutable but for the moment that an entry was last used, so that a worker
 //! reads it without a lock; the steward makes the next one.
 
@@ -15,7 +16,7 @@ use sluice_core::time::Time;
 
 use crate::port::PortId;
 
-/// Learned entries at most.
+/// Entries learned from uplinks at most.
 pub(crate) const LEARNED_MAX: usize = 4096;
 
 /// A learned entry is forgotten after this time without a frame (IEEE 802.1D's default).
@@ -36,13 +37,14 @@ pub(crate) struct Sighting {
 #[derive(Debug, Clone)]
 enum Entry {
     Static(PortId),
-    Learned { port: PortId, last_used: Arc<AtomicU64> },
+    Learned { port: PortId, last_used: Arc<AtomicU64>, is_host: bool },
 }
 
 /// Which port each MAC of each network is behind.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fdb {
     entries: HashMap<(NetworkId, Mac), Entry, ahash::RandomState>,
+    /// Entries learned from uplinks.
     learned_len: usize,
 }
 
@@ -53,7 +55,7 @@ pub(crate) enum SourceCheck {
     Known,
     /// It is new, or has moved.
     News,
-    /// It belongs to a pod behind another port.
+    /// It belongs to a pod or to the node behind another port.
     Stolen,
 }
 
@@ -72,42 +74,44 @@ impl Fdb {
         match self.entries.get(&(sighting.network, sighting.mac)) {
             Some(Entry::Static(port)) if *port == sighting.port => SourceCheck::Known,
             Some(Entry::Static(_)) => SourceCheck::Stolen,
-            Some(Entry::Learned { port, last_used }) if *port == sighting.port => {
+            Some(Entry::Learned { port, last_used, .. }) if *port == sighting.port => {
                 if now.since(Time(last_used.load(Relaxed))) > TOUCH_INTERVAL {
                     last_used.store(now.0, Relaxed);
                 }
                 SourceCheck::Known
             }
+            Some(Entry::Learned { is_host: true, .. }) => SourceCheck::Stolen,
             Some(Entry::Learned { .. }) | None => SourceCheck::News,
         }
     }
 
     /// Binds a pod's MAC to its port.
     pub(crate) fn bind(&mut self, network: NetworkId, mac: Mac, port: PortId) {
-        if let Some(Entry::Learned { .. }) =
+        if let Some(Entry::Learned { is_host: false, .. }) =
             self.entries.insert((network, mac), Entry::Static(port))
         {
             self.learned_len -= 1;
         }
     }
 
-    /// Learns where a station is. Returns whether that changed anything.
-    pub(crate) fn learn(&mut self, sighting: Sighting, now: Time) -> bool {
+    /// Learns where a station is, on a host port or on an uplink. Returns whether that changed
+    /// anything.
+    pub(crate) fn learn(&mut self, sighting: Sighting, is_host: bool, now: Time) -> bool {
         let key = (sighting.network, sighting.mac);
-        let known = match self.entries.get(&key) {
+        let was_from_uplink = match self.entries.get(&key) {
             Some(Entry::Static(_)) => return false,
             Some(Entry::Learned { port, .. }) if *port == sighting.port => return false,
-            Some(Entry::Learned { .. }) => true,
+            Some(Entry::Learned { is_host: true, .. }) if !is_host => return false,
+            Some(Entry::Learned { is_host, .. }) => !is_host,
             None => false,
         };
-        if !known {
-            if self.learned_len == LEARNED_MAX {
-                return false;
-            }
-            self.learned_len += 1;
+        let learned_len = self.learned_len - usize::from(was_from_uplink) + usize::from(!is_host);
+        if learned_len > LEARNED_MAX {
+            return false;
         }
+        self.learned_len = learned_len;
         let last_used = Arc::new(AtomicU64::new(now.0));
-        self.entries.insert(key, Entry::Learned { port: sighting.port, last_used });
+        self.entries.insert(key, Entry::Learned { port: sighting.port, last_used, is_host });
         true
     }
 
@@ -122,24 +126,24 @@ impl Fdb {
         self.retain_learned(|port, _| port != gone);
     }
 
-    /// Learned entries.
+    /// Entries learned from uplinks.
     pub(crate) fn learned_len(&self) -> usize {
         self.learned_len
     }
 
     fn retain_learned(&mut self, keep: impl Fn(PortId, Time) -> bool) -> bool {
-        let before = self.learned_len;
-        let mut kept = 0;
+        let before = self.entries.len();
+        let mut from_uplinks = 0;
         self.entries.retain(|_, entry| match entry {
             Entry::Static(_) => true,
-            Entry::Learned { port, last_used } => {
+            Entry::Learned { port, last_used, is_host } => {
                 let keeps = keep(*port, Time(last_used.load(Relaxed)));
-                kept += usize::from(keeps);
+                from_uplinks += usize::from(keeps && !*is_host);
                 keeps
             }
         });
-        self.learned_len = kept;
-        kept != before
+        self.learned_len = from_uplinks;
+        self.entries.len() != before
     }
 }
 
@@ -163,19 +167,34 @@ mod tests {
         fdb.bind(pod.network, pod.mac, pod.port);
         let thief = Sighting { port: PortId(4), ..pod };
         assert_eq!(fdb.check_source(thief, Time(0)), SourceCheck::Stolen);
-        assert!(!fdb.learn(thief, Time(0)));
+        assert!(!fdb.learn(thief, false, Time(0)));
         assert_eq!(fdb.find(pod.network, pod.mac), Some(PortId(3)));
+    }
+
+    #[test]
+    fn the_nodes_own_mac_cannot_be_claimed_by_an_uplink() {
+        let mut fdb = Fdb::default();
+        for n in 0..u16::try_from(LEARNED_MAX).unwrap() {
+            assert!(fdb.learn(sighting(n, 1), false, Time(0)));
+        }
+        let node = sighting(60000, 2);
+        assert!(fdb.learn(node, true, Time(0)), "a flood of strangers leaves it its place");
+        let thief = Sighting { port: PortId(1), ..node };
+        assert_eq!(fdb.check_source(thief, Time(0)), SourceCheck::Stolen);
+        assert!(!fdb.learn(thief, false, Time(0)));
+        assert!(fdb.learn(sighting(7, 2), true, Time(0)), "the node takes what is its own");
+        assert_eq!(fdb.learned_len(), LEARNED_MAX - 1);
     }
 
     #[test]
     fn stations_move_age_and_are_bounded() {
         let mut fdb = Fdb::default();
         for n in 0..u16::try_from(LEARNED_MAX).unwrap() {
-            assert!(fdb.learn(sighting(n, 1), Time(0)));
+            assert!(fdb.learn(sighting(n, 1), false, Time(0)));
         }
-        assert!(!fdb.learn(sighting(60000, 1), Time(0)), "full");
+        assert!(!fdb.learn(sighting(60000, 1), false, Time(0)), "full");
         assert_eq!(fdb.check_source(sighting(7, 2), Time(0)), SourceCheck::News);
-        assert!(fdb.learn(sighting(7, 2), Time(0)), "a known station may move");
+        assert!(fdb.learn(sighting(7, 2), false, Time(0)), "a known station may move");
         assert_eq!(fdb.learned_len(), LEARNED_MAX);
 
         // One that keeps talking outlives the others.

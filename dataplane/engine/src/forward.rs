@@ -87,7 +87,7 @@ impl Worker {
         let Context { scene, from, packet, network, .. } = context;
         let judge = Judge {
             table: &scene.table,
-            attached: &scene.attached,
+            residents: &scene.residents,
             established: self.established,
             now,
         };
@@ -229,7 +229,7 @@ impl Worker {
         }
         let judge = Judge {
             table: &scene.table,
-            attached: &scene.attached,
+            residents: &scene.residents,
             established: self.established,
             now,
         };

@@ -22,6 +22,9 @@ pub trait QueueIo: Send {
     /// What the kernel says of a socket that cannot send any more.
     fn kick(&mut self) -> io::Result<()>;
 
+    /// Whether frames wait to be sent that a kick may move.
+    fn is_sending(&self) -> bool;
+
     /// Takes back frames that have left.
     fn complete(&mut self, pool: &mut FramePool);
 
@@ -50,6 +53,10 @@ impl QueueIo for Queue {
 
     fn kick(&mut self) -> io::Result<()> {
         Self::kick(self)
+    }
+
+    fn is_sending(&self) -> bool {
+        Self::held(self).tx > 0
     }
 
     fn complete(&mut self, pool: &mut FramePool) {
@@ -159,6 +166,10 @@ pub mod memory {
 
         fn kick(&mut self) -> io::Result<()> {
             Ok(())
+        }
+
+        fn is_sending(&self) -> bool {
+            false
         }
 
         fn complete(&mut self, pool: &mut FramePool) {

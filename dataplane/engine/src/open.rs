@@ -22,6 +22,9 @@ use crate::port::{PortKind, PortSpec};
 /// The longest MTU whose frames fit into a chunk of packet memory.
 pub const MTU_MAX: u32 = 3_500;
 
+/// Frames that each worker needs to have in its hands and on transmit rings.
+const FRAMES_UNDER_WAY: usize = 1024;
+
 /// What to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortRequest {
@@ -55,6 +58,18 @@ pub enum OpenError {
         name: String,
         /// Its MTU.
         mtu: u32,
+    },
+    /// Packet memory has no frames left for the port's queues.
+    #[error(
+        "interface {name}: its queues want {wanted} frames to receive into, and {left} are left; raise engine.frames by the difference or more"
+    )]
+    Frames {
+        /// The interface.
+        name: String,
+        /// What its queues want.
+        wanted: usize,
+        /// What other ports have left, after what workers need to move frames.
+        left: usize,
     },
     /// The gate was not attached.
     #[error(transparent)]
@@ -207,6 +222,7 @@ impl Ports {
     fn bind_all(&self, gate: &mut Gate, request: &PortRequest) -> Result<Vec<bool>, OpenError> {
         let interface = Interface::open(&request.interface)?;
         let config = queue_config(&request.kind);
+        self.check_frames(&interface, &config)?;
         let mut queues: Vec<Box<dyn QueueIo>> = Vec::new();
         let mut zero_copy = Vec::new();
         for queue_id in 0..interface.rx_queue_count() {
@@ -224,6 +240,25 @@ impl Ports {
         };
         self.engine.add_port(spec, queues)?;
         Ok(zero_copy)
+    }
+
+    /// A port whose queues get no frames would receive nothing and tell nobody.
+    fn check_frames(&self, interface: &Interface, config: &QueueConfig) -> Result<(), OpenError> {
+        let wants = |config: &QueueConfig, queues: usize| config.fill_frames_max as usize * queues;
+        let taken: usize = self
+            .engine
+            .ports()
+            .iter()
+            .map(|port| wants(&queue_config(&port.spec.kind), port.queue_count()))
+            .sum();
+        let total = self.engine.umem().frame_count() as usize;
+        let under_way = FRAMES_UNDER_WAY * self.engine.worker_count();
+        let left = total.saturating_sub(taken + under_way);
+        let wanted = wants(config, interface.rx_queue_count() as usize);
+        if wanted <= left {
+            return Ok(());
+        }
+        Err(OpenError::Frames { name: interface.name().into(), wanted, left })
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<String, Open>> {
@@ -266,7 +301,7 @@ fn node_addresses(interface: &Interface, request: &PortRequest) -> Vec<IpAddr> {
 fn queue_config(kind: &PortKind) -> QueueConfig {
     match kind {
         PortKind::Pod { .. } => {
-            QueueConfig { ring_size: 1024, fill_frames_max: 512, ..QueueConfig::default() }
+            QueueConfig { ring_size: 512, fill_frames_max: 256, ..QueueConfig::default() }
         }
         PortKind::Uplink | PortKind::Host => QueueConfig::default(),
     }

@@ -69,6 +69,7 @@ pub struct Port {
     pub spec: PortSpec,
     /// The workers that own a queue of it and can send on it. Never empty.
     pub(crate) workers: Box<[usize]>,
+    queue_count: usize,
     counters: Box<[CachePadded<PortCounters>]>,
 }
 
@@ -76,8 +77,23 @@ pub struct Port {
 const ETHERNET_LEN: usize = 14;
 
 impl Port {
-    pub(crate) fn new(spec: PortSpec, workers: Box<[usize]>, worker_count: usize) -> Self {
-        Self { spec, workers, counters: PortCounters::per_worker(worker_count) }
+    /// A port with a queue for each of `queue_workers`, the worker that owns it.
+    pub(crate) fn new(spec: PortSpec, queue_workers: &[usize], worker_count: usize) -> Self {
+        let mut workers = queue_workers.to_vec();
+        workers.sort_unstable();
+        workers.dedup();
+        Self {
+            spec,
+            workers: workers.into_boxed_slice(),
+            queue_count: queue_workers.len(),
+            counters: PortCounters::per_worker(worker_count),
+        }
+    }
+
+    /// The number of its queues.
+    #[must_use]
+    pub fn queue_count(&self) -> usize {
+        self.queue_count
     }
 
     /// The network that a tag, or its absence, means on this port.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sluice_core::address::NetworkId;
-use sluice_core::guard::{AttachedEndpoints, Attachment};
+use sluice_core::guard::{Attachment, Residents};
 use sluice_core::table::Table;
 
 use crate::fdb::Fdb;
@@ -21,7 +21,7 @@ pub struct Scene {
     pub(crate) table: Arc<Table>,
     pub(crate) ports: Vec<Option<Arc<Port>>>,
     pub(crate) fdb: Fdb,
-    pub(crate) attached: AttachedEndpoints,
+    pub(crate) residents: Residents,
     attachments: Vec<Attachment>,
     members: HashMap<NetworkId, Vec<PortId>, ahash::RandomState>,
 }
@@ -34,7 +34,7 @@ impl Scene {
         ports: Vec<Option<Arc<Port>>>,
         fdb: Fdb,
     ) -> Self {
-        let mut attached = AttachedEndpoints::default();
+        let mut residents = Residents::of(&table);
         let mut members: HashMap<NetworkId, Vec<PortId>, ahash::RandomState> = HashMap::default();
         let mut attachments = Vec::with_capacity(ports.len());
         for (port, id) in ports.iter().zip(0u16..) {
@@ -43,12 +43,12 @@ impl Scene {
                 attachments.push(Attachment::Uplink);
                 continue;
             };
-            attachments.push(attach(port, &table, &mut attached));
+            attachments.push(attach(port, &table, &mut residents));
             for network in port.spec.networks.keys() {
                 members.entry(*network).or_default().push(PortId(id));
             }
         }
-        Self { generation, table, ports, fdb, attached, attachments, members }
+        Self { generation, table, ports, fdb, residents, attachments, members }
     }
 
     /// The port with this number.
@@ -69,12 +69,12 @@ impl Scene {
     }
 }
 
-fn attach(port: &Port, table: &Table, attached: &mut AttachedEndpoints) -> Attachment {
+fn attach(port: &Port, table: &Table, residents: &mut Residents) -> Attachment {
     match &port.spec.kind {
         PortKind::Pod { pod, mac } => {
             let endpoint = table.endpoint_named(pod);
             if let Some(endpoint) = endpoint {
-                attached.insert(endpoint);
+                residents.insert(table, endpoint);
             }
             Attachment::Pod { mac: *mac, endpoint }
         }

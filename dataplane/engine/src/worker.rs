@@ -50,8 +50,8 @@ const QUIET_TURNS: u32 = 200;
 /// The longest sleep, so that connections expire and a lost wake-up does no lasting harm.
 const SLEEP_MS: u16 = 20;
 
-/// Frames that a worker keeps for itself before it shares; it shares down to half of this.
-const POOL_LEN_MAX: usize = 2048;
+/// Frames that a worker ever keeps for itself before it shares; it shares down to half of this.
+pub(crate) const POOL_LEN_MAX: usize = 2048;
 
 /// What all workers and the control side share.
 #[derive(Debug)]
@@ -70,6 +70,8 @@ pub(crate) struct Desk {
     pub(crate) inbox: ArrayQueue<Handover>,
     /// The generation of the scene that the worker last finished a turn with.
     pub(crate) seen: AtomicU64,
+    /// The table revision of that scene.
+    pub(crate) revision: AtomicU64,
     pub(crate) connections_len: AtomicU64,
     /// Drops that no port can account for, since theirs has gone.
     pub(crate) gone: PortCounters,
@@ -99,7 +101,7 @@ pub(crate) enum Handover {
 /// What the control side asks of a worker.
 pub(crate) enum Command {
     AddQueue { port: PortId, io: Box<dyn QueueIo> },
-    ClosePort { port: PortId, done: Sender<()> },
+    GiveUpPort { port: PortId, given: Sender<Vec<Box<dyn QueueIo>>> },
     Census { done: Sender<usize> },
     Stop,
 }
@@ -120,6 +122,7 @@ pub struct Worker {
     pub(crate) hasher: FlowHasher,
     pub(crate) established: Established,
     pub(crate) buckets: Vec<Bucket>,
+    pool_len_max: usize,
     scene: Arc<Scene>,
     queues: Vec<OwnQueue>,
     commands: Receiver<Command>,
@@ -138,6 +141,7 @@ pub(crate) struct WorkerStart {
     pub(crate) connections: Connections,
     pub(crate) hasher: FlowHasher,
     pub(crate) established: Established,
+    pub(crate) pool_len_max: usize,
     pub(crate) commands: Receiver<Command>,
 }
 
@@ -146,6 +150,7 @@ impl Desk {
         Ok(Self {
             inbox: ArrayQueue::new(INBOX_LEN),
             seen: AtomicU64::new(0),
+            revision: AtomicU64::new(0),
             connections_len: AtomicU64::new(0),
             gone: PortCounters::default(),
             sleeping: AtomicBool::new(false),
@@ -178,6 +183,7 @@ impl Worker {
             hasher: start.hasher,
             established: start.established,
             buckets: Vec::new(),
+            pool_len_max: start.pool_len_max,
             scene,
             queues: Vec::new(),
             commands: start.commands,
@@ -223,6 +229,7 @@ impl Worker {
         self.share_frames();
         if let Some(desk) = self.shared.desks.get(self.index) {
             desk.connections_len.store(self.connections.len() as u64, Relaxed);
+            desk.revision.store(scene.table.revision(), Relaxed);
             desk.seen.store(scene.generation, Release);
         }
         moved
@@ -240,9 +247,9 @@ impl Worker {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::AddQueue { port, io } => self.add_queue(port, io),
-                Command::ClosePort { port, done } => {
-                    self.close_port(port);
-                    let _ = done.send(());
+                Command::GiveUpPort { port, given } => {
+                    // Nobody who asks goes away before the answer.
+                    let _ = given.send(self.give_up_port(port));
                 }
                 Command::Census { done } => {
                     let _ = done.send(self.census());
@@ -261,16 +268,16 @@ impl Worker {
         self.queues.push(OwnQueue { port, io, tx: Vec::with_capacity(TX_LEN_MAX) });
     }
 
-    fn close_port(&mut self, port: PortId) {
-        let (closing, rest) =
-            std::mem::take(&mut self.queues).into_iter().partition(|queue| queue.port == port);
+    fn give_up_port(&mut self, port: PortId) -> Vec<Box<dyn QueueIo>> {
+        let queues = std::mem::take(&mut self.queues).into_iter();
+        let (mut given_up, rest): (Vec<OwnQueue>, _) = queues.partition(|it| it.port == port);
         self.queues = rest;
-        for mut queue in closing {
+        for queue in &mut given_up {
             for frame in queue.tx.drain(..) {
                 self.pool.put(frame);
             }
-            queue.io.close(&mut self.pool);
         }
+        given_up.into_iter().map(|queue| queue.io).collect()
     }
 
     /// Every frame that this worker or its queues hold.
@@ -301,6 +308,11 @@ impl Worker {
     fn poll(&mut self, scene: &Scene, place: usize, now: Time) -> usize {
         let Some(queue) = self.queues.get_mut(place) else { return 0 };
         queue.io.complete(&mut self.pool);
+        if queue.io.is_sending()
+            && let Err(error) = queue.io.kick()
+        {
+            tracing::debug!(%error, "a queue did not send");
+        }
         queue.io.refill(&mut self.pool);
         let mut batch = std::mem::take(&mut self.batch);
         let count = queue.io.receive(&mut batch, BATCH_LEN_MAX);
@@ -406,16 +418,16 @@ impl Worker {
 
     /// Frames gather where they are sent and are needed where they are received.
     fn share_frames(&mut self) {
-        if self.pool.len() > POOL_LEN_MAX {
-            while self.pool.len() > POOL_LEN_MAX / 2 {
+        if self.pool.len() > self.pool_len_max {
+            while self.pool.len() > self.pool_len_max / 2 {
                 let Some(frame) = self.pool.take() else { return };
                 if let Err(frame) = self.shared.reserve.push(frame) {
                     self.pool.put(frame);
                     return;
                 }
             }
-        } else if self.pool.len() < POOL_LEN_MAX / 4 && !self.shared.reserve.is_empty() {
-            while self.pool.len() < POOL_LEN_MAX / 2 {
+        } else if self.pool.len() < self.pool_len_max / 4 && !self.shared.reserve.is_empty() {
+            while self.pool.len() < self.pool_len_max / 2 {
                 let Some(frame) = self.shared.reserve.pop() else { return };
                 self.pool.put(frame);
             }

@@ -124,6 +124,14 @@ impl State {
         }
     }
 
+    /// Whether one side at least has closed the connection.
+    #[inline]
+    #[must_use]
+    pub fn is_ending(self) -> bool {
+        use TcpState::{Closed, OpenerClosed, ResponderClosed};
+        matches!(self, Self::Tcp(OpenerClosed | ResponderClosed | Closed))
+    }
+
     /// Whether the connection is over.
     #[inline]
     #[must_use]

@@ -69,7 +69,7 @@ fn spec(client_may: bool) -> TableSpec {
 
 struct World {
     table: Table,
-    attached: AttachedEndpoints,
+    residents: Residents,
     connections: Connections,
     hasher: FlowHasher,
     established: Established,
@@ -80,14 +80,14 @@ impl World {
     fn new() -> Self {
         let hasher = FlowHasher::seeded(1);
         let table = Table::new(1, spec(true));
-        let mut attached = AttachedEndpoints::default();
+        let mut residents = Residents::of(&table);
         for name in ["shop/client", "shop/server"] {
-            attached.insert(table.endpoint_named(name).unwrap());
+            residents.insert(&table, table.endpoint_named(name).unwrap());
         }
         let connections = Connections::new(16, Timeouts::default(), hasher.clone());
         Self {
             table,
-            attached,
+            residents,
             connections,
             hasher,
             established: Established::Recheck,
@@ -99,6 +99,7 @@ impl World {
         let name = match host.0 {
             1 => "shop/client",
             2 => "shop/server",
+            254 => return Attachment::Host,
             _ => return Attachment::Uplink,
         };
         Attachment::Pod { mac: host.mac(), endpoint: self.table.endpoint_named(name) }
@@ -108,7 +109,7 @@ impl World {
         let packet = Packet::parse(frame)?;
         let judge = Judge {
             table: &self.table,
-            attached: &self.attached,
+            residents: &self.residents,
             established: self.established,
             now: self.now,
         };
@@ -268,6 +269,26 @@ fn a_pod_speaks_as_itself_only() {
 }
 
 #[test]
+fn the_node_of_a_pod_that_is_here_is_this_node_even_if_nobody_says_so() {
+    let mut world = World::new();
+    world.publish(TableSpec { local_node: None, ..spec(true) });
+    let mut residents = Residents::of(&world.table);
+    residents.insert(&world.table, world.table.endpoint_named("shop/server").unwrap());
+    world.residents = residents;
+    let as_the_node = udp_frame(Host(254), SERVER, (5000, 9999));
+    assert_eq!(world.send(STRANGER, SERVER, &as_the_node), Err(DropReason::SpoofedAddress));
+}
+
+#[test]
+fn what_is_for_somebody_here_does_not_leave_by_an_uplink() {
+    let mut world = World::new();
+    for destination in [SERVER, Host(254)] {
+        let frame = udp_frame(CLIENT, destination, (5000, 53));
+        assert_eq!(world.send(CLIENT, STRANGER, &frame), Err(DropReason::ForeignDestination));
+    }
+}
+
+#[test]
 fn a_packet_reaches_only_the_pod_whose_address_it_bears() {
     let mut world = World::new();
     let mut misdirected = udp_frame(CLIENT, STRANGER, (5000, 53));
@@ -283,7 +304,7 @@ fn a_pod_and_its_node_reach_each_other_whatever_the_rules() {
     let packet = Packet::parse(&to_pod).unwrap();
     let judge = Judge {
         table: &world.table,
-        attached: &world.attached,
+        residents: &world.residents,
         established: Established::Recheck,
         now: world.now,
     };
@@ -324,6 +345,14 @@ fn an_icmp_error_rides_on_the_connection_that_caused_it() {
     assert_eq!(world.send(STRANGER, CLIENT, &from_router), Err(DropReason::UnrelatedIcmp));
     assert_eq!(world.send(CLIENT, SERVER, &cause), Ok(()));
     assert_eq!(world.send(STRANGER, CLIENT, &from_router), Ok(()), "any router may send it");
+    // A pod is no router: it cannot speak of a packet that was not sent to it.
+    let elsewhere = udp_frame(CLIENT, STRANGER, (5001, 53));
+    let mut open = spec(true);
+    open.identities[0].egress = None;
+    world.publish(open);
+    assert_eq!(world.send(CLIENT, STRANGER, &elsewhere), Ok(()));
+    let forged = error_about(&elsewhere, SERVER, CLIENT);
+    assert_eq!(world.send(SERVER, CLIENT, &forged), Err(DropReason::UnrelatedIcmp));
     // An error about a packet that the receiver did not send.
     let misdirected = error_about(&cause, STRANGER, SERVER);
     assert_eq!(world.send(STRANGER, SERVER, &misdirected), Err(DropReason::UnrelatedIcmp));
@@ -336,31 +365,29 @@ fn an_echo_request_does_not_ride_on_the_reverse_echo() {
     spec.identities[1].ingress = None;
     let mut world = World::new();
     world.publish(spec);
-    let echo = |from: Host, to: Host, request: bool| {
+    let echo = |id: u16, from: Host, to: Host, request: bool| {
         let builder = PacketBuilder::ethernet2(from.mac().0, to.mac().0).ipv4(
             from.address(),
             to.address(),
             64,
         );
         let builder = if request {
-            builder.icmpv4_echo_request(77, 1)
+            builder.icmpv4_echo_request(id, 1)
         } else {
-            builder.icmpv4_echo_reply(77, 1)
+            builder.icmpv4_echo_reply(id, 1)
         };
         let mut frame = Vec::new();
         builder.write(&mut frame, b"ping").unwrap();
         frame
     };
-    assert_eq!(
-        world.send(SERVER, CLIENT, &echo(SERVER, CLIENT, false)),
-        Err(DropReason::NoConnection)
-    );
-    assert_eq!(world.send(CLIENT, SERVER, &echo(CLIENT, SERVER, true)), Ok(()));
-    assert_eq!(world.send(SERVER, CLIENT, &echo(SERVER, CLIENT, false)), Ok(()));
-    assert_eq!(
-        world.send(SERVER, CLIENT, &echo(SERVER, CLIENT, true)),
-        Err(DropReason::EgressDenied)
-    );
+    // 0 is the identifier that leaves nothing to tell the two directions apart by.
+    for id in [77, 0] {
+        let mut send = |from, to, request| world.send(from, to, &echo(id, from, to, request));
+        assert_eq!(send(SERVER, CLIENT, false), Err(DropReason::NoConnection));
+        assert_eq!(send(CLIENT, SERVER, true), Ok(()));
+        assert_eq!(send(SERVER, CLIENT, false), Ok(()));
+        assert_eq!(send(SERVER, CLIENT, true), Err(DropReason::EgressDenied), "{id}");
+    }
 }
 
 #[test]
@@ -368,7 +395,7 @@ fn a_unicast_packet_in_a_broadcast_frame_goes_nowhere() {
     let world = World::new();
     let judge = Judge {
         table: &world.table,
-        attached: &world.attached,
+        residents: &world.residents,
         established: Established::Recheck,
         now: world.now,
     };
