@@ -11,7 +11,7 @@ RUN_PACKAGES := iproute2
 # The kernel as a peer.
 BENCH_PACKAGES := nftables ethtool procps util-linux
 
-.PHONY: help build demo test bench bench-quick loss lint clean packages
+.PHONY: help build demo test bench bench-quick loss lint fuzz clean packages
 
 help:
 	@echo 'make demo           the story: namespaces, sluiced, real connections, expected beside observed'
@@ -20,6 +20,7 @@ help:
 	@echo 'make bench          Sluice beside kernel forwarding, and the criterion benches'
 	@echo 'make loss           10 million frames below saturation: none lost, none doubled'
 	@echo 'make build          sluiced and sluicectl in target/release'
+	@echo 'make fuzz           each fuzz target for FUZZ_SECONDS (60); wants nightly and cargo-fuzz'
 	@echo 'make lint           format and lints'
 
 packages:
@@ -43,6 +44,7 @@ demo: packages
 test: PACKAGES := $(RUN_PACKAGES)
 test: packages
 	cargo test --workspace
+	cargo test --manifest-path fuzz/Cargo.toml --target-dir target
 
 bench: PACKAGES := $(RUN_PACKAGES) $(BENCH_PACKAGES)
 bench: packages
@@ -64,6 +66,17 @@ loss: packages
 lint: packages
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target --all-targets -- -D warnings
+
+# Each target for so many seconds; wants cargo-fuzz and a nightly toolchain.
+FUZZ_SECONDS ?= 60
+fuzz: packages
+	for target in parse judge rule_set; do \
+	    mkdir -p fuzz/corpus/$$target && \
+	    cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/regressions/$$target \
+	        -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 clean:
 	cargo clean

@@ -18,7 +18,7 @@ use sluice_core::blocks::{Block, BlockId};
 use sluice_core::conntrack::Connections;
 use sluice_core::conntrack::state::{State, Timeouts};
 use sluice_core::flow::FlowHasher;
-use sluice_core::guard::{AttachedEndpoints, Attachment};
+use sluice_core::guard::{Attachment, Residents};
 use sluice_core::judge::{Established, FlowOf, Judge, Verdict, is_group};
 use sluice_core::packet::{Ip, Packet, Transport};
 use sluice_core::policy::Attempt;
@@ -266,7 +266,7 @@ fn outside() -> Block {
 
 struct World {
     table: Table,
-    attached: AttachedEndpoints,
+    residents: Residents,
     connections: Connections,
     hasher: FlowHasher,
     established: Established,
@@ -280,7 +280,7 @@ impl World {
         let connections = Connections::new(CONNECTIONS_MAX, Timeouts::default(), hasher.clone());
         let mut world = Self {
             table: Table::new(0, TableSpec::default()),
-            attached: AttachedEndpoints::default(),
+            residents: Residents::default(),
             connections,
             hasher,
             established,
@@ -293,10 +293,10 @@ impl World {
 
     fn publish(&mut self, number: u8) {
         self.table = Table::new(self.table.revision() + 1, spec(number));
-        self.attached = AttachedEndpoints::default();
+        self.residents = Residents::of(&self.table);
         for (name, _) in &PODS[..2] {
             if let Some(endpoint) = self.table.endpoint_named(name) {
-                self.attached.insert(endpoint);
+                self.residents.insert(&self.table, endpoint);
             }
         }
     }
@@ -338,7 +338,7 @@ impl World {
         let (from, to) = (self.port(step.from), self.port(step.to));
         let judge = Judge {
             table: &self.table,
-            attached: &self.attached,
+            residents: &self.residents,
             established: self.established,
             now: self.now,
         };

@@ -17,7 +17,7 @@ use sluice_policy::model::{Fault, Name, Protocol};
 use sluice_policy::reach::{Family, Reach, reach};
 use sluice_xdp as xdp;
 
-use crate::rules::Rules;
+use crate::rules::{Rules, RulesStatus};
 
 /// What the API asks.
 pub(crate) struct Daemon {
@@ -47,6 +47,7 @@ impl Backend for Daemon {
     fn status(&self) -> Status {
         let rules = self.rules.status();
         let engine = self.ports.engine();
+        let health = self.health(&rules);
         let workers = engine.revisions().into_iter().zip(engine.connections()).zip(&self.cores);
         Status {
             revision: rules.revision,
@@ -63,7 +64,7 @@ impl Backend for Daemon {
                 })
                 .collect(),
             uptime_seconds: self.started.elapsed().as_secs(),
-            health: self.health(rules.revision),
+            health,
             last_refusal: rules.refusal,
         }
     }
@@ -144,11 +145,16 @@ impl Backend for Daemon {
 }
 
 impl Daemon {
-    fn health(&self, revision: u64) -> String {
+    fn health(&self, rules: &RulesStatus) -> String {
+        let lost = self.ports.lost();
         if !self.ports.engine().is_alive() {
             "a worker has died".into()
-        } else if revision == 0 {
+        } else if !lost.is_empty() {
+            format!("no interface for port {}; it is opened as soon as it is back", lost.join(", "))
+        } else if rules.revision == 0 {
             "no rule set has been taken yet, so pods are denied everything".into()
+        } else if let Some(error) = &rules.not_on_disk {
+            format!("the rule set is not on disk, so a restart would miss it: {error}")
         } else {
             HEALTHY.into()
         }

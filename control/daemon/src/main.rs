@@ -54,7 +54,7 @@ fn start(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     if arguments.detach {
-        let count = sluice_xdp::detach_all(&config.gate.pin_dir)?;
+        let count = run::detach(&config)?;
         println!("{count} gates taken away below {}", config.gate.pin_dir.display());
         return Ok(());
     }

@@ -18,7 +18,8 @@ use sluice_policy::model::Fault;
 
 use crate::snapshot::{Snapshot, SnapshotFile};
 
-/// Rule sets with fewer objects than this may shrink freely: their owner sees them whole.
+/// Rule sets with fewer objects than this may shrink, short of vanishing: their owner sees them
+/// whole.
 const SHRINK_GUARD_FROM: u64 = 20;
 
 /// Keeps the rule set in force.
@@ -31,6 +32,8 @@ pub(crate) struct Rules {
 
 struct InForce {
     snapshot: Snapshot,
+    /// Why the snapshot is not on disk; `None` where it is.
+    not_on_disk: Option<String>,
     refusal: Option<(String, Vec<Fault>, Instant)>,
 }
 
@@ -40,6 +43,8 @@ pub(crate) struct RulesStatus {
     pub(crate) version: String,
     pub(crate) objects: ObjectCounts,
     pub(crate) refusal: Option<Refusal>,
+    /// Why a restart would not find the rule set; `None` where it would.
+    pub(crate) not_on_disk: Option<String>,
 }
 
 impl Rules {
@@ -63,7 +68,11 @@ impl Rules {
             engine,
             options: CompileOptions { local_node },
             file,
-            in_force: Mutex::new(InForce { snapshot: Snapshot::default(), refusal: None }),
+            in_force: Mutex::new(InForce {
+                snapshot: Snapshot::default(),
+                not_on_disk: None,
+                refusal: None,
+            }),
         };
         if let Some(last) = last {
             let (revision, version) = (last.revision, last.version.clone());
@@ -101,9 +110,11 @@ impl Rules {
                 in_force.refusal = None;
                 let revision = in_force.snapshot.revision;
                 let took = start.elapsed();
-                if let Err(error) = self.file.write(&in_force.snapshot) {
-                    // Not a reason to refuse what is in force already; a restart would miss it.
-                    tracing::error!(%error, revision, "the rule set is in force but not on disk");
+                // No reason to refuse what is in force already, but a restart would miss it.
+                in_force.not_on_disk =
+                    self.file.write(&in_force.snapshot).err().map(|error| error.to_string());
+                if let Some(error) = &in_force.not_on_disk {
+                    tracing::error!(error, revision, "the rule set is in force but not on disk");
                 }
                 tracing::info!(revision, version, objects, ?took, "a rule set is in force");
                 let applied_in_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -136,6 +147,7 @@ impl Rules {
             version: in_force.snapshot.version.clone(),
             objects: ObjectCounts::of(&in_force.snapshot.rules),
             refusal,
+            not_on_disk: in_force.not_on_disk.clone(),
         }
     }
 
@@ -166,13 +178,27 @@ fn refuse_at_once(running: &Snapshot, order: &CommitOrder) -> Option<Refused> {
     if let Some(base) = order.base_revision.filter(|base| *base != running.revision) {
         return Some(Refused::wrong_base(base, running.revision));
     }
-    let (before, after) = (running.rules.len() as u64, order.rules.len() as u64);
-    let emptied = before > 0 && after == 0;
-    let shrunken = before >= SHRINK_GUARD_FROM && after < before / 2;
-    if (emptied || shrunken) && !order.allow_shrink {
-        return Some(Refused::shrinks(before, after, running.revision));
+    if order.allow_shrink {
+        return None;
+    }
+    let (before, after) = (ObjectCounts::of(&running.rules), ObjectCounts::of(&order.rules));
+    if shrinks(before.total(), after.total()) {
+        return Some(Refused::shrinks(before.total(), after.total(), running.revision));
+    }
+    // Policies on their own too: pods that lose theirs are open, whatever else is still there.
+    if shrinks(before.network_policies, after.network_policies) {
+        let problem = format!(
+            "the rule set would shrink from {} NetworkPolicies to {}; if that is meant, allow it",
+            before.network_policies, after.network_policies
+        );
+        return Some(Refused::request("allowShrink", problem, running.revision));
     }
     None
+}
+
+/// Whether objects vanish altogether, or most of many do.
+fn shrinks(before: u64, after: u64) -> bool {
+    (before > 0 && after == 0) || (before >= SHRINK_GUARD_FROM && after < before / 2)
 }
 
 #[cfg(test)]
@@ -209,6 +235,19 @@ mod tests {
             assert_eq!(is_refused(before, after, false), refused, "{before} to {after}");
             assert!(!is_refused(before, after, true));
         }
+    }
+
+    #[test]
+    fn policies_that_vanish_are_noticed_though_pods_are_still_there() {
+        use sluice_policy::model::{LabelSelector, NetworkPolicy};
+        let mut with_policy = namespaces(50);
+        with_policy
+            .insert(NetworkPolicy::new("n1", "p", LabelSelector::everything(), &[], None, None))
+            .unwrap();
+        let running = Snapshot { rules: with_policy, ..Snapshot::default() };
+        let order = CommitOrder { rules: namespaces(50), ..CommitOrder::default() };
+        let refused = refuse_at_once(&running, &order).unwrap();
+        assert!(refused.faults[0].problem.contains("1 NetworkPolicies to 0"), "{refused}");
     }
 
     #[test]

@@ -17,12 +17,16 @@ use sluice_engine::open::{OpenError, Ports};
 use sluice_policy::model::Fault;
 use sluice_sources::files::{LoadOptions, load};
 use sluice_sources::watch::Fingerprint;
-use sluice_xdp::{BpffsError, PrivilegeError, Umem, UmemConfig, UmemError};
+use sluice_xdp::{BpffsError, GateError, PrivilegeError, Umem, UmemConfig, UmemError};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::backend::Daemon;
 use crate::config::{self, Config};
 use crate::rules::Rules;
+
+/// How the start waits for a directory that is being written.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(50);
+const SETTLE_LOOKS_MAX: u32 = 20;
 
 /// How often the daemon looks after itself.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
@@ -40,8 +44,10 @@ pub(crate) enum RunError {
     Engine(#[from] EngineError),
     #[error("port {name}: {error}")]
     Port { name: String, error: OpenError },
-    #[error("{0}: another sluiced runs with this control.state_dir; stop it, or name another")]
-    Locked(PathBuf),
+    #[error("{path}: another sluiced runs with this {key}; stop it, or name another")]
+    Locked { path: PathBuf, key: &'static str },
+    #[error("gate.pin_dir: {0}")]
+    Detach(GateError),
     #[error("{0}")]
     State(std::io::Error),
     #[error(transparent)]
@@ -55,10 +61,11 @@ pub(crate) enum RunError {
 /// Runs until a signal ends it.
 pub(crate) fn run(config: &Config) -> Result<(), RunError> {
     sluice_xdp::check_privileges()?;
-    let _lock = lock(config)?;
+    let _state_lock = lock_state(config)?;
     if sluice_xdp::ensure_bpffs(&config.gate.pin_dir)? {
         tracing::info!(path = %config.gate.pin_dir.display(), "a BPF file system is mounted");
     }
+    let _gates_lock = lock_gates(config)?;
     let umem_config =
         UmemConfig { frame_count: config.engine.frames, huge_pages: config.engine.huge_pages };
     let (umem, pool) = Umem::new(&umem_config)?;
@@ -68,7 +75,7 @@ pub(crate) fn run(config: &Config) -> Result<(), RunError> {
     let rules = Arc::new(rules.map_err(RunError::State)?);
     let mut watch = Watch::new(config, Arc::clone(&rules));
     if let Some(watch) = &mut watch {
-        watch.look();
+        watch.look_until_settled();
     }
     let ports = Arc::new(Ports::new(engine, config.gate.pin_dir.clone()));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -136,12 +143,33 @@ async fn serve(config: &Config, daemon: Arc<Daemon>, watch: Option<Watch>) -> Re
     Ok(remote?)
 }
 
+/// Takes away the gates below the configured directory. Returns how many there were.
+pub(crate) fn detach(config: &Config) -> Result<usize, RunError> {
+    let pin_dir = &config.gate.pin_dir;
+    if !pin_dir.exists() {
+        return Ok(0);
+    }
+    let _gates_lock = lock_gates(config)?;
+    sluice_xdp::detach_all(pin_dir).map_err(RunError::Detach)
+}
+
 /// Keeps other daemons away from this one's state.
-fn lock(config: &Config) -> Result<Flock<File>, RunError> {
+fn lock_state(config: &Config) -> Result<Flock<File>, RunError> {
     std::fs::create_dir_all(&config.control.state_dir).map_err(RunError::State)?;
     let path = config.control.state_dir.join("lock");
     let file = File::create(&path).map_err(RunError::State)?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| RunError::Locked(path))
+    lock(file, path, "control.state_dir")
+}
+
+/// Keeps others away from the gates of a daemon that runs.
+fn lock_gates(config: &Config) -> Result<Flock<File>, RunError> {
+    let path = config.gate.pin_dir.clone();
+    let directory = File::open(&path).map_err(RunError::State)?;
+    lock(directory, path, "gate.pin_dir")
+}
+
+fn lock(file: File, path: PathBuf, key: &'static str) -> Result<Flock<File>, RunError> {
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| RunError::Locked { path, key })
 }
 
 fn open_ports(config: &Config, ports: &Ports) -> Result<(), RunError> {
@@ -155,7 +183,7 @@ fn open_ports(config: &Config, ports: &Ports) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Looks after workers and addresses; returns when a worker has died.
+/// Looks after workers, interfaces and addresses; returns when a worker has died.
 async fn tend(daemon: &Daemon, health: &Health) -> Result<(), RunError> {
     let mut interval = tokio::time::interval(TEND_INTERVAL);
     loop {
@@ -165,7 +193,7 @@ async fn tend(daemon: &Daemon, health: &Health) -> Result<(), RunError> {
             return Err(RunError::WorkerDied);
         }
         let ports = Arc::clone(&daemon.ports);
-        let _ = tokio::task::spawn_blocking(move || ports.refresh_node_addresses()).await;
+        let _ = tokio::task::spawn_blocking(move || ports.tend()).await;
     }
 }
 
@@ -215,7 +243,35 @@ struct Watch {
     interval: Duration,
     allow_shrink: bool,
     rules: Arc<Rules>,
-    seen: Option<Fingerprint>,
+    settling: Settling<Fingerprint>,
+}
+
+/// Tells when something that changes has come to rest: a file that is being written, or one of
+/// several, must not be taken for the whole.
+#[derive(Debug)]
+struct Settling<T> {
+    /// What was there when it last was at rest and taken.
+    taken: Option<T>,
+    /// What was there at the last look, if that was something new.
+    pending: Option<T>,
+}
+
+impl<T: PartialEq> Settling<T> {
+    /// Whether `now` is new and was there at the last look already.
+    fn is_due(&mut self, now: T) -> bool {
+        if self.taken.as_ref() == Some(&now) {
+            self.pending = None;
+            return false;
+        }
+        let at_rest = self.pending.as_ref() == Some(&now);
+        self.pending = Some(now);
+        at_rest
+    }
+
+    /// Notes that what was there at the last look is taken.
+    fn take(&mut self) {
+        self.taken = self.pending.take();
+    }
 }
 
 impl Watch {
@@ -225,21 +281,36 @@ impl Watch {
             interval: Duration::from_millis(config.rules.interval_ms.into()),
             allow_shrink: config.rules.allow_shrink,
             rules,
-            seen: None,
+            settling: Settling { taken: None, pending: None },
         })
     }
 
-    /// Reads the directory if it has changed. A rule set that is refused is told once, and the
-    /// running one stays.
+    /// Looks until the directory is at rest, for the start: at most a second.
+    fn look_until_settled(&mut self) {
+        for _ in 0..SETTLE_LOOKS_MAX {
+            self.look();
+            if self.settling.taken.is_some() {
+                return;
+            }
+            std::thread::sleep(SETTLE_INTERVAL);
+        }
+    }
+
+    /// Reads the directory if it has changed and is at rest. A rule set that is refused is told
+    /// once, and the running one stays.
     fn look(&mut self) {
         let paths = [self.directory.clone()];
-        let now = Fingerprint::of(&paths);
-        if self.seen.as_ref() == Some(&now) {
+        if !self.settling.is_due(Fingerprint::of(&paths)) {
             return;
         }
-        self.seen = Some(now);
+        let loaded = load(&paths, &LoadOptions::default());
+        if self.settling.pending.as_ref() != Some(&Fingerprint::of(&paths)) {
+            // It changed while it was read.
+            return;
+        }
+        self.settling.take();
         let version = self.directory.display().to_string();
-        match load(&paths, &LoadOptions::default()) {
+        match loaded {
             Ok((rules, warnings)) => {
                 for warning in warnings {
                     tracing::warn!("{}", warning.0);
@@ -266,5 +337,25 @@ impl Watch {
                 self.rules.refuse(&version, faults.collect());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_the_same_twice_is_taken() {
+        let mut settling = Settling { taken: None, pending: None };
+        assert!(!settling.is_due("half"));
+        assert!(!settling.is_due("whole"), "it is still being written");
+        assert!(settling.is_due("whole"));
+        settling.take();
+        assert!(!settling.is_due("whole"), "it is taken");
+        assert!(!settling.is_due("next") && settling.is_due("next"));
+        // It was not taken, since it changed again while it was read.
+        assert!(!settling.is_due("last") && settling.is_due("last"));
+        settling.take();
+        assert!(!settling.is_due("half") && !settling.is_due("last"), "and back");
     }
 }

@@ -1,23 +1,27 @@
 //! Completing the partial transport checksums of frames that never crossed a wire.
 //!
 //! The kernel hands a veth a frame whose TCP or UDP checksum field holds only the sum over the
-//! pseudo-header, since no wire will damage it. Such a frame must be made whole before it
-//! leaves by a real NIC or reaches a stack that checks. Sums are etherparse's (RFC 1071).
+//! pseudo-header, since no wire will damage it, and an SCTP packet without its CRC. Such a frame
+//! must be made whole before it leaves by a real NIC or reaches a stack that checks. Sums are
+//! etherparse's (RFC 1071), the CRC is crc32c's (RFC 9260, appendix A).
 
 use std::net::IpAddr;
 
 use etherparse::checksum::Sum16BitWords;
 
 use crate::packet::{Ip, Packet};
-use crate::ports::{TCP, UDP};
+use crate::ports::{SCTP, TCP, UDP};
 
 /// Completes the checksum of a TCP or UDP packet whose field holds the pseudo-header's sum
-/// alone. Returns whether it did.
+/// alone, and computes that of every SCTP packet. Returns whether it wrote one.
 ///
 /// A complete checksum can look like a partial one by chance; it is then computed to the same
-/// value again. SCTP's is a CRC that the kernel computes itself unless a device offers to.
+/// value again. Nothing tells an SCTP packet without its CRC, so all are given theirs.
 pub fn complete(frame: &mut [u8], packet: &Packet) -> bool {
     let Some(ip) = packet.ip() else { return false };
+    if ip.protocol == SCTP {
+        return complete_sctp(frame, ip);
+    }
     let field_offset = match ip.protocol {
         TCP => 16,
         UDP => 6,
@@ -43,6 +47,19 @@ pub fn complete(frame: &mut [u8], packet: &Packet) -> bool {
     };
     if let Some(field) = transport.get_mut(field_offset..field_offset + 2) {
         field.copy_from_slice(&checksum.to_ne_bytes());
+    }
+    true
+}
+
+fn complete_sctp(frame: &mut [u8], ip: &Ip) -> bool {
+    const FIELD: std::ops::Range<usize> = 8..12;
+    let end = ip.transport_offset + ip.transport_len;
+    let Some(transport) = frame.get_mut(ip.transport_offset..end) else { return false };
+    let Some(field) = transport.get_mut(FIELD) else { return false };
+    field.fill(0);
+    let crc = crc32c::crc32c(transport);
+    if let Some(field) = transport.get_mut(FIELD) {
+        field.copy_from_slice(&crc.to_le_bytes());
     }
     true
 }
@@ -109,6 +126,30 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn an_sctp_packet_is_given_its_crc() {
+        // An INIT whose CRC was computed by another implementation, bit by bit.
+        let sctp = [
+            0x0b, 0x59, 0x0b, 0x59, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 0x11, 0x22, 0x33, 0x44, 0,
+            1, 0, 0, 0, 5, 0, 5, 0xaa, 0xbb, 0xcc, 0xdd,
+        ];
+        let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 52];
+        frame.extend([0, 0, 0x40, 0, 64, 132, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend(sctp);
+        frame.extend([0xee; 4]);
+        let packet = Packet::parse(&frame).unwrap();
+        assert!(complete(&mut frame, &packet));
+        assert_eq!(frame[42..46], bitwise_crc32c(&sctp).to_le_bytes());
+        assert_eq!(frame[66..], [0xee; 4], "padding is not part of it");
+    }
+
+    /// RFC 9260, appendix A, without a table: the reflected polynomial 0x82f63b78.
+    fn bitwise_crc32c(bytes: &[u8]) -> u32 {
+        let step = |crc: u32| if crc & 1 == 1 { (crc >> 1) ^ 0x82f6_3b78 } else { crc >> 1 };
+        let byte = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc));
+        !bytes.iter().fold(u32::MAX, byte)
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub struct Ports {
     engine: Arc<Engine>,
     pin_dir: PathBuf,
     open: Mutex<BTreeMap<String, Open>>,
+    /// Ports whose interface has gone, waiting for it to come back.
+    lost: Mutex<BTreeMap<String, PortRequest>>,
 }
 
 struct Open {
@@ -116,7 +118,7 @@ impl Ports {
     /// No ports yet. Gates are pinned below `pin_dir`, which is on a BPF file system.
     #[must_use]
     pub fn new(engine: Arc<Engine>, pin_dir: PathBuf) -> Self {
-        Self { engine, pin_dir, open: Mutex::default() }
+        Self { engine, pin_dir, open: Mutex::default(), lost: Mutex::default() }
     }
 
     /// The engine that the ports belong to.
@@ -141,6 +143,7 @@ impl Ports {
             Ok(zero_copy) => {
                 let port = Open { gate, zero_copy, request: request.clone() };
                 open.insert(request.interface.clone(), port);
+                self.locked_lost().remove(&request.interface);
                 Ok(())
             }
             Err(error) => {
@@ -159,6 +162,9 @@ impl Ports {
     /// # Errors
     /// [`OpenError`], if there is no such port or it does not come loose.
     pub fn close(&self, name: &str) -> Result<(), OpenError> {
+        if self.locked_lost().remove(name).is_some() {
+            return Ok(());
+        }
         let mut open = self.locked();
         if !open.contains_key(name) {
             return Err(EngineError::NoSuchPort(name.into()).into());
@@ -185,8 +191,54 @@ impl Ports {
         }
     }
 
+    /// Looks after the ports: takes out those whose interface has gone, opens them again on an
+    /// interface that has come in its place, and tells the uplinks' gates what is the node's own.
+    /// Call it about once a second.
+    pub fn tend(&self) {
+        self.drop_gone();
+        let waiting: Vec<PortRequest> = self.locked_lost().values().cloned().collect();
+        for request in waiting.iter().filter(|request| Interface::open(&request.interface).is_ok())
+        {
+            match self.open(request) {
+                Ok(()) => tracing::info!(port = request.interface, "the port is open again"),
+                Err(error) => tracing::warn!(port = request.interface, %error, "still not open"),
+            }
+        }
+        self.refresh_node_addresses();
+    }
+
+    /// The ports whose interface has gone.
+    #[must_use]
+    pub fn lost(&self) -> Vec<String> {
+        self.locked_lost().keys().cloned().collect()
+    }
+
+    fn drop_gone(&self) {
+        let mut open = self.locked();
+        let is_gone = |name: &String, port: &Open| {
+            let known = port.gate.interface().index();
+            Interface::open(name).map_or(true, |now| now.index() != known)
+        };
+        let gone: Vec<String> = open
+            .iter()
+            .filter(|(name, port)| is_gone(name, port))
+            .map(|(it, _)| it.clone())
+            .collect();
+        for name in gone {
+            tracing::warn!(port = name, "the interface has gone; the port waits for it");
+            if let Err(error) = self.engine.remove_port(&name) {
+                tracing::error!(port = name, %error, "the port is left");
+                continue;
+            }
+            // Its gate went with the interface; the next attach clears what is left of the pins.
+            if let Some(port) = open.remove(&name) {
+                self.locked_lost().insert(name, port.request);
+            }
+        }
+    }
+
     /// Reads the uplinks' addresses again and tells their gates what is the node's own.
-    pub fn refresh_node_addresses(&self) {
+    fn refresh_node_addresses(&self) {
         for (name, port) in self.locked().iter_mut() {
             if port.request.kind != PortKind::Uplink {
                 continue;
@@ -259,6 +311,10 @@ impl Ports {
             return Ok(());
         }
         Err(OpenError::Frames { name: interface.name().into(), wanted, left })
+    }
+
+    fn locked_lost(&self) -> MutexGuard<'_, BTreeMap<String, PortRequest>> {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<String, Open>> {

@@ -1,6 +1,6 @@
 //! A second implementation of AF_XDP at the other end of the cable.
 //!
-//! xsk-rs lays out its memory and drives its rings without a line of ours. What both ends
+//! xsk-rs lays out its memory and drives its rings with none of our Rust. What both ends
 //! misread in the same way, two of our own queues would never show.
 #![expect(unsafe_code, reason = "xsk-rs leaves it to its user that frames belong to their memory")]
 #![expect(
