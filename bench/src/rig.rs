@@ -80,6 +80,12 @@ impl Rig {
         let sender = lab.namespace("gen")?;
         let forwarder = lab.namespace("dut")?;
         let sink_namespace = lab.namespace("sink")?;
+        for namespace in [&sender, &forwarder, &sink_namespace] {
+            // Nobody but the sender has anything to say, so that counts are exact.
+            for scope in ["all", "default"] {
+                namespace.sysctl(&format!("net.ipv6.conf.{scope}.disable_ipv6"), "1")?;
+            }
+        }
         let left =
             VethOptions { mac_a: Some(GEN_MAC), mac_b: Some(DUT0_MAC), ..VethOptions::default() };
         lab.veth(&sender, "gen0", &forwarder, "dut0", &left)?;
@@ -131,7 +137,8 @@ impl Rig {
     }
 }
 
-/// Sluice, in this process, with a number of NetworkPolicies of which one admits the load.
+/// Sluice, in this process, with a number of NetworkPolicies of which one admits the load. The
+/// sender is a pod of another node, behind an uplink; the sink is a pod here.
 pub(crate) struct Sluice<'a> {
     ports: Option<Ports>,
     rig: &'a Rig,
@@ -156,8 +163,7 @@ impl<'a> Sluice<'a> {
         engine.publish(Table::new(1, spec)).map_err(BenchError::failed("Sluice's table"))?;
         let ports = Ports::new(Arc::new(engine), rig.lab.bpffs()?);
         let pod = |name: &str, mac| PortKind::Pod { pod: name.into(), mac: Mac(mac) };
-        for (interface, kind) in
-            [("dut0", pod("bench/gen", GEN_MAC)), ("dut1", pod("bench/sink", SINK_MAC))]
+        for (interface, kind) in [("dut0", PortKind::Uplink), ("dut1", pod("bench/sink", SINK_MAC))]
         {
             let request = PortRequest {
                 interface: interface.into(),
@@ -171,6 +177,29 @@ impl<'a> Sluice<'a> {
                 .map_err(BenchError::failed("a port of Sluice"))?;
         }
         Ok(Self { ports: Some(ports), rig })
+    }
+}
+
+impl Sluice<'_> {
+    /// Frames that have arrived at the port that faces the sender, by its gate's count.
+    pub(crate) fn arrived(&self) -> Result<u64, BenchError> {
+        let ports = self.ports.as_ref().ok_or(BenchError::Failed("Sluice is closed".into()))?;
+        let facts = ports.facts("dut0").map_err(BenchError::failed("the gate's counters"))?;
+        Ok(facts.gate.steered)
+    }
+
+    /// What Sluice has received, sent and dropped, in a line.
+    pub(crate) fn account(&self) -> String {
+        let Some(ports) = &self.ports else { return String::new() };
+        let totals = ports.engine().totals();
+        let drops: Vec<String> =
+            totals.drops().map(|(reason, count)| format!("{count} {reason}")).collect();
+        format!(
+            "Sluice received {}, sent {}, dropped: {}",
+            totals.rx_frames,
+            totals.tx_frames,
+            if drops.is_empty() { "none".into() } else { drops.join(", ") }
+        )
     }
 }
 

@@ -179,12 +179,16 @@ fn send(interface: &str, templates: &[Vec<u8>], frames: u64, rate: u32) -> Resul
         .map_err(BenchError::failed("the sender's socket"))?;
     let mut batch: Vec<Frame> = Vec::with_capacity(BATCH_LEN_MAX);
     let mut templates = templates.iter().cycle();
-    let start = Instant::now();
+    let interval = Duration::from_secs_f64(BATCH_LEN_MAX as f64 / f64::from(rate));
+    let mut next = Instant::now();
     let mut sent = 0;
     while sent < frames {
-        let due = (start.elapsed().as_secs_f64() * f64::from(rate)) as u64;
-        let due = due.min(frames).saturating_sub(sent);
-        let want = usize::try_from(due).unwrap_or(BATCH_LEN_MAX).min(BATCH_LEN_MAX);
+        // A batch that is late is not made up for: that would be another, higher rate.
+        while Instant::now() < next {
+            std::hint::spin_loop();
+        }
+        next = (next + interval).max(Instant::now());
+        let want = usize::try_from(frames - sent).unwrap_or(BATCH_LEN_MAX).min(BATCH_LEN_MAX);
         while batch.len() < want {
             let (Some(mut frame), Some(template)) = (pool.take(), templates.next()) else { break };
             if !frame.copy_from(template) {

@@ -8,8 +8,8 @@ use sluice_api::backend::{
     GateMode, HEALTHY, PortCounters, PortKind, PortSpec, PortState, Refused, Source, Status,
     Traffic, WorkerStatus, WorkerTraffic,
 };
+use sluice_engine::EngineError;
 use sluice_engine::counters::Totals;
-use sluice_engine::engine::EngineError;
 use sluice_engine::open::{OpenError, PortRequest, Ports};
 use sluice_engine::port::{self, Port};
 use sluice_policy::explain::{ExplainError, Explanation, Question, explain};

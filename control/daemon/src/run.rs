@@ -12,7 +12,7 @@ use nix::fcntl::{Flock, FlockArg};
 use sluice_api::backend::{CommitOrder, Source};
 use sluice_api::server::{Api, Health, Listen, ServeError, TlsFiles, bind};
 use sluice_engine::Engine;
-use sluice_engine::engine::EngineError;
+use sluice_engine::EngineError;
 use sluice_engine::open::{OpenError, Ports};
 use sluice_policy::model::Fault;
 use sluice_sources::files::{LoadOptions, load};

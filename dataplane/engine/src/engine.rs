@@ -5,35 +5,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use crossbeam::channel::{Sender, unbounded};
-use crossbeam::queue::ArrayQueue;
-use crossbeam::utils::CachePadded;
-use sluice_core::conntrack::Connections;
 use sluice_core::conntrack::state::Timeouts;
-use sluice_core::flow::FlowHasher;
 use sluice_core::judge::Established;
-use sluice_core::table::{Table, TableSpec};
+use sluice_core::table::Table;
 use sluice_core::time::Time;
 use sluice_xdp::{FramePool, Umem};
 
 use crate::clock::Clock;
 use crate::counters::Totals;
+use crate::desk::{Command, Shared};
+use crate::error::EngineError;
 use crate::fdb::Fdb;
 use crate::io::QueueIo;
 use crate::port::{Port, PortId, PortKind, PortSpec};
 use crate::scene::Scene;
+use crate::start::{SIGHTINGS_LEN, check_cores, prepare, spawn};
 use crate::steward;
-use crate::worker::{Command, Desk, POOL_LEN_MAX, Shared, WORKER_PATIENCE, Worker, WorkerStart};
+use crate::worker::WORKER_PATIENCE;
 
 /// Workers at most: one bit each in a worker's list of whom to wake.
 pub const WORKERS_MAX: usize = 64;
 
 /// Ports at most.
 pub const PORTS_MAX: usize = 16_384;
-
-/// Sightings that wait for the steward at most.
-const SIGHTINGS_LEN: usize = 1024;
 
 /// What a worker does when no frame comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,63 +53,6 @@ pub struct EngineConfig {
     pub established: Established,
     /// What a worker does when no frame comes.
     pub idle: Idle,
-}
-
-/// Why the engine refuses.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// No core is configured, or more than there are workers.
-    #[error("cores: {0} are configured; want 1 to {WORKERS_MAX}")]
-    CoreCount(usize),
-    /// The system does not let a thread run on the core.
-    #[error("cores: core {core} is not to be had; this process may run on {available:?}")]
-    Core {
-        /// The core asked for.
-        core: usize,
-        /// The cores that there are.
-        available: Vec<usize>,
-    },
-    /// A core is named twice.
-    #[error("cores: core {0} is named twice; each worker needs a core of its own")]
-    CoreTwice(usize),
-    /// A thread or one of its file descriptors could not be made.
-    #[error("a worker could not be started: {0}")]
-    Start(std::io::Error),
-    /// There is a port of that name.
-    #[error("port {0}: there is one of that name already; remove it first")]
-    PortExists(String),
-    /// Another port has the same pod.
-    #[error("port {port}: pod {pod} has port {other} already; a pod has one port")]
-    PodAttached {
-        /// The port asked for.
-        port: String,
-        /// The pod.
-        pod: String,
-        /// The port that the pod has.
-        other: String,
-    },
-    /// Another port has the same MAC on the same network.
-    #[error("port {port}: MAC {mac} belongs to port {other} already; each pod needs its own")]
-    MacTaken {
-        /// The port asked for.
-        port: String,
-        /// The MAC.
-        mac: String,
-        /// The port that has it.
-        other: String,
-    },
-    /// There is no port of that name.
-    #[error("port {0}: there is none of that name")]
-    NoSuchPort(String),
-    /// No number is left for another port.
-    #[error("port {0}: {PORTS_MAX} ports are there already, which is the most")]
-    TooManyPorts(String),
-    /// A port needs a queue.
-    #[error("port {0}: it has no queue")]
-    NoQueue(String),
-    /// A worker does not answer.
-    #[error("worker {0} has not answered for {WORKER_PATIENCE:?}; it is stuck or has died")]
-    WorkerStuck(usize),
 }
 
 /// A running dataplane.
@@ -364,6 +302,19 @@ impl Drop for Engine {
 }
 
 impl Inner {
+    /// The control side of workers that take `commands`, without a port.
+    pub(crate) fn new(shared: Arc<Shared>, commands: Vec<Sender<Command>>, umem: Umem) -> Self {
+        let control = Mutex::new(Control {
+            commands,
+            ports: Vec::new(),
+            fdb: Fdb::default(),
+            aged: Time::default(),
+            worker_next: 0,
+            retired: Totals::default(),
+        });
+        Self { shared, control, umem }
+    }
+
     fn control(&self) -> MutexGuard<'_, Control> {
         // A panic while it was held left at worst a port that nobody was shown.
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
@@ -463,96 +414,4 @@ impl Control {
             _ => Err(EngineError::TooManyPorts(name())),
         }
     }
-}
-
-fn check_cores(cores: &[usize]) -> Result<(), EngineError> {
-    if cores.is_empty() || cores.len() > WORKERS_MAX {
-        return Err(EngineError::CoreCount(cores.len()));
-    }
-    let available: Vec<usize> =
-        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
-    for (place, core) in cores.iter().enumerate() {
-        if !available.contains(core) {
-            return Err(EngineError::Core { core: *core, available });
-        }
-        if cores.iter().take(place).any(|earlier| earlier == core) {
-            return Err(EngineError::CoreTwice(*core));
-        }
-    }
-    Ok(())
-}
-
-/// Makes the workers and what they share, without threads.
-pub(crate) fn prepare(
-    config: &EngineConfig,
-    umem: Umem,
-    mut pool: FramePool,
-) -> Result<(Arc<Inner>, Vec<Worker>), EngineError> {
-    let start_error = |errno: nix::Error| EngineError::Start(errno.into());
-    let worker_count = config.cores.len();
-    let mut desks = Vec::new();
-    for _ in 0..worker_count {
-        desks.push(CachePadded::new(Desk::new().map_err(start_error)?));
-    }
-    let empty = Arc::new(Table::new(0, TableSpec::default()));
-    let shared = Arc::new(Shared {
-        scene: ArcSwap::from_pointee(Scene::new(1, empty, Vec::new(), Fdb::default())),
-        desks: desks.into_boxed_slice(),
-        sightings: ArrayQueue::new(SIGHTINGS_LEN),
-        reserve: ArrayQueue::new(umem.frame_count().max(1) as usize),
-    });
-    let hasher = FlowHasher::random();
-    let share = u32::try_from(worker_count).unwrap_or(1);
-    let frames_each = pool.len() / worker_count.max(1);
-    // Of its share a worker keeps half for itself at most, so that all of them can be fed.
-    let pool_len_max = (frames_each / 2).clamp(1, POOL_LEN_MAX);
-    let mut workers = Vec::new();
-    let mut commands = Vec::new();
-    for index in 0..worker_count {
-        let (sender, receiver) = unbounded();
-        commands.push(sender);
-        let last = index + 1 == worker_count;
-        let frames = if last { pool.len() } else { frames_each };
-        let start = WorkerStart {
-            index,
-            shared: Arc::clone(&shared),
-            pool: pool.split_off(frames),
-            connections: Connections::new(
-                config.connections_max.div_ceil(share),
-                config.timeouts,
-                hasher.clone(),
-            ),
-            hasher: hasher.clone(),
-            established: config.established,
-            pool_len_max,
-            commands: receiver,
-        };
-        workers.push(Worker::new(start).map_err(start_error)?);
-    }
-    let control = Mutex::new(Control {
-        commands,
-        ports: Vec::new(),
-        fdb: Fdb::default(),
-        aged: Time::default(),
-        worker_next: 0,
-        retired: Totals::default(),
-    });
-    Ok((Arc::new(Inner { shared, control, umem }), workers))
-}
-
-fn spawn(
-    worker: Worker,
-    core: usize,
-    clock: Clock,
-    idle: Idle,
-) -> Result<JoinHandle<()>, EngineError> {
-    std::thread::Builder::new()
-        .name(format!("sluice-{core}"))
-        .spawn(move || {
-            if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
-                tracing::warn!(core, "the worker could not be pinned and runs where it may");
-            }
-            worker.run(clock, idle);
-        })
-        .map_err(EngineError::Start)
 }

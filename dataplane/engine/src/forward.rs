@@ -10,12 +10,13 @@ use sluice_core::packet::Packet;
 use sluice_core::time::Time;
 use sluice_xdp::Frame;
 
+use crate::desk::Handover;
 use crate::fdb::{Sighting, SourceCheck};
 use crate::flood::Bucket;
 use crate::port::{Port, PortId};
 use crate::scene::Scene;
 use crate::tag;
-use crate::worker::{Handover, Worker};
+use crate::worker::Worker;
 
 /// Bytes of an 802.1Q tag.
 const TAG_LEN: usize = 4;

@@ -18,7 +18,9 @@
 
 pub mod clock;
 pub mod counters;
+mod desk;
 pub mod engine;
+pub mod error;
 mod fdb;
 mod flood;
 mod forward;
@@ -26,8 +28,10 @@ pub mod io;
 pub mod open;
 pub mod port;
 pub mod scene;
+mod start;
 mod steward;
 mod tag;
 pub mod worker;
 
-pub use engine::{Engine, EngineConfig, EngineError, Idle};
+pub use engine::{Engine, EngineConfig, Idle};
+pub use error::EngineError;

@@ -15,7 +15,8 @@ use sluice_xdp::{
     InterfaceError, Queue, QueueConfig, QueueError,
 };
 
-use crate::engine::{Engine, EngineError};
+use crate::engine::Engine;
+use crate::error::EngineError;
 use crate::io::QueueIo;
 use crate::port::{PortKind, PortSpec};
 
@@ -357,8 +358,10 @@ fn node_addresses(interface: &Interface, request: &PortRequest) -> Vec<IpAddr> {
 fn queue_config(kind: &PortKind) -> QueueConfig {
     match kind {
         PortKind::Pod { .. } => {
-            QueueConfig { ring_size: 512, fill_frames_max: 256, ..QueueConfig::default() }
+            QueueConfig { ring_size: 1024, fill_frames_max: 512, ..QueueConfig::default() }
         }
-        PortKind::Uplink | PortKind::Host => QueueConfig::default(),
+        PortKind::Uplink | PortKind::Host => {
+            QueueConfig { ring_size: 4096, fill_frames_max: 2048, ..QueueConfig::default() }
+        }
     }
 }

@@ -7,15 +7,11 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+use std::sync::atomic::fence;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use crossbeam::channel::{Receiver, Sender};
-use crossbeam::queue::ArrayQueue;
-use crossbeam::utils::CachePadded;
+use crossbeam::channel::Receiver;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use sluice_core::conntrack::Connections;
 use sluice_core::drop::DropReason;
 use sluice_core::flow::FlowHasher;
@@ -24,9 +20,8 @@ use sluice_core::time::Time;
 use sluice_xdp::{Frame, FramePool};
 
 use crate::clock::Clock;
-use crate::counters::PortCounters;
+use crate::desk::{Command, Handover, INBOX_LEN, Shared};
 use crate::engine::Idle;
-use crate::fdb::Sighting;
 use crate::flood::Bucket;
 use crate::io::QueueIo;
 use crate::port::PortId;
@@ -37,9 +32,6 @@ pub(crate) const BATCH_LEN_MAX: usize = 64;
 
 /// Frames that gather for one queue before they are sent within a turn.
 const TX_LEN_MAX: usize = 256;
-
-/// Frames that wait in an inbox at most.
-const INBOX_LEN: usize = 4096;
 
 /// Slots of the connection table swept a turn.
 const EXPIRE_BUDGET: usize = 32;
@@ -52,59 +44,6 @@ const SLEEP_MS: u16 = 20;
 
 /// Frames that a worker ever keeps for itself before it shares; it shares down to half of this.
 pub(crate) const POOL_LEN_MAX: usize = 2048;
-
-/// What all workers and the control side share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) scene: ArcSwap<Scene>,
-    pub(crate) desks: Box<[CachePadded<Desk>]>,
-    /// Stations seen where the FDB does not have them; the steward reads it.
-    pub(crate) sightings: ArrayQueue<Sighting>,
-    /// Free frames of workers that have too many, for those that have too few.
-    pub(crate) reserve: ArrayQueue<Frame>,
-}
-
-/// What others may see and leave of a worker.
-#[derive(Debug)]
-pub(crate) struct Desk {
-    pub(crate) inbox: ArrayQueue<Handover>,
-    /// The generation of the scene that the worker last finished a turn with.
-    pub(crate) seen: AtomicU64,
-    /// The table revision of that scene.
-    pub(crate) revision: AtomicU64,
-    pub(crate) connections_len: AtomicU64,
-    /// Drops that no port can account for, since theirs has gone.
-    pub(crate) gone: PortCounters,
-    sleeping: AtomicBool,
-    wake: EventFd,
-}
-
-/// A frame on its way to another worker.
-#[derive(Debug)]
-pub(crate) enum Handover {
-    /// To be judged by the owner of its flow.
-    Judge {
-        /// The frame as it was received.
-        frame: Frame,
-        /// The port that received it.
-        from: PortId,
-    },
-    /// To be sent by a worker that owns a queue of the port.
-    Send {
-        /// The frame as it is to leave.
-        frame: Frame,
-        /// The port that it leaves by.
-        to: PortId,
-    },
-}
-
-/// What the control side asks of a worker.
-pub(crate) enum Command {
-    AddQueue { port: PortId, io: Box<dyn QueueIo> },
-    GiveUpPort { port: PortId, given: Sender<Vec<Box<dyn QueueIo>>> },
-    Census { done: Sender<usize> },
-    Stop,
-}
 
 /// A queue that this worker owns, and what gathers for it.
 struct OwnQueue {
@@ -145,34 +84,11 @@ pub(crate) struct WorkerStart {
     pub(crate) commands: Receiver<Command>,
 }
 
-impl Desk {
-    pub(crate) fn new() -> nix::Result<Self> {
-        Ok(Self {
-            inbox: ArrayQueue::new(INBOX_LEN),
-            seen: AtomicU64::new(0),
-            revision: AtomicU64::new(0),
-            connections_len: AtomicU64::new(0),
-            gone: PortCounters::default(),
-            sleeping: AtomicBool::new(false),
-            wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
-        })
-    }
-
-    /// Wakes the worker if it sleeps, after something was left for it.
-    pub(crate) fn wake(&self) {
-        fence(SeqCst);
-        if self.sleeping.swap(false, Relaxed) {
-            // A full eventfd is awake already.
-            let _ = self.wake.write(1);
-        }
-    }
-}
-
 impl Worker {
     pub(crate) fn new(start: WorkerStart) -> nix::Result<Self> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         if let Some(desk) = start.shared.desks.get(start.index) {
-            epoll.add(desk.wake.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+            epoll.add(desk.bell.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
         }
         let scene = start.shared.scene.load_full();
         Ok(Self {
@@ -449,7 +365,7 @@ impl Worker {
             let _ = self.epoll.wait(&mut events, EpollTimeout::from(SLEEP_MS));
         }
         desk.sleeping.store(false, Relaxed);
-        let _ = desk.wake.read();
+        let _ = desk.bell.read();
     }
 }
 

@@ -1,0 +1,96 @@
+//! What workers share with each other and with the control side: scene, inboxes, commands.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+
+use arc_swap::ArcSwap;
+use crossbeam::channel::Sender;
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use sluice_xdp::Frame;
+
+use crate::counters::PortCounters;
+use crate::fdb::Sighting;
+use crate::io::QueueIo;
+use crate::port::PortId;
+use crate::scene::Scene;
+
+/// Frames that wait in an inbox at most.
+pub(crate) const INBOX_LEN: usize = 4096;
+
+/// What all workers and the control side share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) scene: ArcSwap<Scene>,
+    pub(crate) desks: Box<[CachePadded<Desk>]>,
+    /// Stations seen where the FDB does not have them; the steward reads it.
+    pub(crate) sightings: ArrayQueue<Sighting>,
+    /// Free frames of workers that have too many, for those that have too few.
+    pub(crate) reserve: ArrayQueue<Frame>,
+}
+
+/// What others may see and leave of a worker.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    pub(crate) inbox: ArrayQueue<Handover>,
+    /// The generation of the scene that the worker last finished a turn with.
+    pub(crate) seen: AtomicU64,
+    /// The table revision of that scene.
+    pub(crate) revision: AtomicU64,
+    pub(crate) connections_len: AtomicU64,
+    /// Drops that no port can account for, since theirs has gone.
+    pub(crate) gone: PortCounters,
+    pub(crate) sleeping: AtomicBool,
+    pub(crate) bell: EventFd,
+}
+
+/// A frame on its way to another worker.
+#[derive(Debug)]
+pub(crate) enum Handover {
+    /// To be judged by the owner of its flow.
+    Judge {
+        /// The frame as it was received.
+        frame: Frame,
+        /// The port that received it.
+        from: PortId,
+    },
+    /// To be sent by a worker that owns a queue of the port.
+    Send {
+        /// The frame as it is to leave.
+        frame: Frame,
+        /// The port that it leaves by.
+        to: PortId,
+    },
+}
+
+/// What the control side asks of a worker.
+pub(crate) enum Command {
+    AddQueue { port: PortId, io: Box<dyn QueueIo> },
+    GiveUpPort { port: PortId, given: Sender<Vec<Box<dyn QueueIo>>> },
+    Census { done: Sender<usize> },
+    Stop,
+}
+
+impl Desk {
+    pub(crate) fn new() -> nix::Result<Self> {
+        Ok(Self {
+            inbox: ArrayQueue::new(INBOX_LEN),
+            seen: AtomicU64::new(0),
+            revision: AtomicU64::new(0),
+            connections_len: AtomicU64::new(0),
+            gone: PortCounters::default(),
+            sleeping: AtomicBool::new(false),
+            bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+        })
+    }
+
+    /// Wakes the worker if it sleeps, after something was left for it.
+    pub(crate) fn wake(&self) {
+        fence(SeqCst);
+        if self.sleeping.swap(false, Relaxed) {
+            // A full eventfd is awake already.
+            let _ = self.bell.write(1);
+        }
+    }
+}
