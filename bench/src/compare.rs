@@ -158,8 +158,8 @@ impl Machine {
 }
 
 /// Stands over the columns that `Display` makes.
-const HEADINGS: &str = "metric                  Sluice pkt/s   ns/packet   peer                    \
-                              peer pkt/s   ns/packet   ratio  spread";
+const HEADINGS: &str = "metric                  Sluice pkt/s   ns/packet   \
+    peer                              peer pkt/s   ns/packet   ratio  spread";
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
