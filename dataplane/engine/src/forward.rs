@@ -31,46 +31,68 @@ enum Way {
     Unknown,
 }
 
-/// A packet, the network that it is on, and who sent it.
+/// A packet, the network and the flow that it is on, and who sent it.
 struct Context<'a> {
     scene: &'a Scene,
     from: PortId,
     port: &'a Port,
     packet: Packet,
     network: NetworkId,
+    flow: Option<FlowOf>,
 }
 
 impl Worker {
     /// Takes a frame from a queue: to the owner of its flow, if that is another worker.
     #[inline]
     pub(crate) fn receive(&mut self, scene: &Scene, frame: Frame, from: PortId, now: Time) {
-        if self.shared.desks.len() > 1
-            && let Some(owner) = self.owner(scene, &frame, from)
-            && owner != self.index
-        {
-            return self.hand_over(scene, owner, Handover::Judge { frame, from }, from);
+        let found = self.read(scene, &frame, from);
+        if let Ok(Context { flow: Some(flow), .. }) = &found {
+            let owner = self.owner(flow);
+            if owner != self.index {
+                return self.hand_over(scene, owner, Handover::Judge { frame, from }, from);
+            }
         }
-        self.judge(scene, frame, from, now);
+        self.send_on_its_way(scene, frame, from, found, now);
     }
 
-    /// The worker that owns the frame's flow; `None` where it has none or cannot be read.
-    fn owner(&self, scene: &Scene, frame: &Frame, from: PortId) -> Option<usize> {
-        let packet = Packet::parse(frame).ok()?;
-        let network = scene.port(from)?.network_of(packet.vlan)?;
-        let flow = FlowOf::new(network, packet.ip()?, &self.hasher)?;
+    /// Judges a frame of a flow that this worker owns.
+    pub(crate) fn judge(&mut self, scene: &Scene, frame: Frame, from: PortId, now: Time) {
+        let found = self.read(scene, &frame, from);
+        self.send_on_its_way(scene, frame, from, found, now);
+    }
+
+    /// Reads what a frame is, once for all that follows.
+    #[inline]
+    fn read<'a>(
+        &self,
+        scene: &'a Scene,
+        frame: &Frame,
+        from: PortId,
+    ) -> Result<Context<'a>, DropReason> {
+        let port = scene.port(from).ok_or(DropReason::PortGone)?;
+        let packet = Packet::parse(frame)?;
+        let network = port.network_of(packet.vlan).ok_or(DropReason::ForeignVlan)?;
+        let flow = packet.ip().and_then(|ip| FlowOf::new(network, ip, &self.hasher));
+        Ok(Context { scene, from, port, packet, network, flow })
+    }
+
+    /// The worker that owns a flow.
+    #[inline]
+    fn owner(&self, flow: &FlowOf) -> usize {
         // The upper half of the hash, scaled; the table of connections uses the lower bits.
         let workers = self.shared.desks.len() as u64;
-        usize::try_from(((flow.hash >> 32) * workers) >> 32).ok()
+        usize::try_from(((flow.hash >> 32) * workers) >> 32).unwrap_or_default()
     }
 
-    /// Judges a frame and sends it on its way.
     #[inline]
-    pub(crate) fn judge(&mut self, scene: &Scene, frame: Frame, from: PortId, now: Time) {
-        let Some(port) = scene.port(from) else { return self.discard_without_port(frame) };
-        let found = Packet::parse(&frame).and_then(|packet| {
-            let network = port.network_of(packet.vlan).ok_or(DropReason::ForeignVlan)?;
-            Ok(Context { scene, from, port, packet, network })
-        });
+    fn send_on_its_way(
+        &mut self,
+        scene: &Scene,
+        frame: Frame,
+        from: PortId,
+        found: Result<Context<'_>, DropReason>,
+        now: Time,
+    ) {
         let way = found.and_then(|context| {
             let way = self.way(&context, frame.len(), now)?;
             Ok((context, way))
@@ -85,7 +107,7 @@ impl Worker {
 
     #[inline]
     fn way(&mut self, context: &Context<'_>, len: usize, now: Time) -> Result<Way, DropReason> {
-        let Context { scene, from, packet, network, .. } = context;
+        let Context { scene, from, packet, network, flow, .. } = context;
         let judge = Judge {
             table: &scene.table,
             residents: &scene.residents,
@@ -98,7 +120,6 @@ impl Worker {
             judge.group(*network, packet)?;
             return self.take_flood_token(*from, now).map(|()| Way::Everybody);
         }
-        let flow = packet.ip().and_then(|ip| FlowOf::new(*network, ip, &self.hasher));
         let Some(to) = scene.fdb.find(*network, packet.destination) else {
             self.take_flood_token(*from, now)?;
             judge.unicast(

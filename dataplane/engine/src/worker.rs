@@ -64,6 +64,8 @@ pub struct Worker {
     pool_len_max: usize,
     scene: Arc<Scene>,
     queues: Vec<OwnQueue>,
+    /// The place in `queues` of the first queue of each port, by the port's number.
+    own: Vec<Option<usize>>,
     commands: Receiver<Command>,
     batch: Vec<Frame>,
     epoll: Epoll,
@@ -102,6 +104,7 @@ impl Worker {
             pool_len_max: start.pool_len_max,
             scene,
             queues: Vec::new(),
+            own: Vec::new(),
             commands: start.commands,
             batch: Vec::with_capacity(BATCH_LEN_MAX),
             epoll,
@@ -182,12 +185,27 @@ impl Worker {
             tracing::warn!(%error, "a queue cannot wake its worker; it is polled every {SLEEP_MS} ms");
         }
         self.queues.push(OwnQueue { port, io, tx: Vec::with_capacity(TX_LEN_MAX) });
+        self.index_queues();
+    }
+
+    fn index_queues(&mut self) {
+        self.own.clear();
+        for (place, queue) in self.queues.iter().enumerate() {
+            let port = queue.port.index();
+            if self.own.len() <= port {
+                self.own.resize(port + 1, None);
+            }
+            if let Some(own) = self.own.get_mut(port) {
+                own.get_or_insert(place);
+            }
+        }
     }
 
     fn give_up_port(&mut self, port: PortId) -> Vec<Box<dyn QueueIo>> {
         let queues = std::mem::take(&mut self.queues).into_iter();
         let (mut given_up, rest): (Vec<OwnQueue>, _) = queues.partition(|it| it.port == port);
         self.queues = rest;
+        self.index_queues();
         for queue in &mut given_up {
             for frame in queue.tx.drain(..) {
                 self.pool.put(frame);
@@ -252,9 +270,8 @@ impl Worker {
     /// Puts a frame in line for a port, on this worker if it owns a queue of it, else on one
     /// that does. Frames of one flow take one way, so their order holds.
     pub(crate) fn enqueue(&mut self, scene: &Scene, frame: Frame, to: PortId) {
-        let own = self.queues.iter().position(|queue| queue.port == to);
-        if let Some(place) = own {
-            let Some(queue) = self.queues.get_mut(place) else { return };
+        let own = self.own.get(to.index()).copied().flatten();
+        if let Some(queue) = own.and_then(|place| self.queues.get_mut(place)) {
             queue.tx.push(frame);
             if queue.tx.len() >= TX_LEN_MAX {
                 flush_queue(queue, scene, &mut self.pool, self.index);
