@@ -62,14 +62,21 @@ pub struct Side {
     pub verdict: Verdict,
     /// Why, in one sentence.
     pub reason: String,
-    /// The policy whose rule admits it, `namespace/name`; `None` where no rule decided.
+    /// The tier that decided: `Admin`, `NetworkPolicy` or `Baseline`; `None` where none did.
+    pub tier: Option<String>,
+    /// The kind of the policy whose rule decided; `None` where no rule did.
+    pub kind: Option<String>,
+    /// The policy whose rule decided, `namespace/name`, or `name` where it has no namespace;
+    /// `None` where no rule did.
     pub policy: Option<String>,
     /// The place of that rule in its list, counted from 0; `None` where no rule decided.
     pub rule: Option<u32>,
+    /// What the policy calls that rule; `None` where it has no name or no rule decided.
+    pub rule_name: Option<String>,
 }
 
 /// Allow or drop. Serialises to `"allow"` and `"drop"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The connection may be opened.
@@ -206,8 +213,11 @@ impl Scene<'_> {
         Side {
             verdict,
             reason: self.sentence(direction, reason),
+            tier: None,
+            kind: by_rule.map(|_| "NetworkPolicy".to_owned()),
             policy: by_rule.map(|(_, policy)| policy.to_owned()),
             rule: by_rule.map(|(rule, _)| rule.index),
+            rule_name: None,
         }
     }
 

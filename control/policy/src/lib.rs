@@ -37,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 pub mod compile;
+pub mod diff;
 pub mod explain;
 pub mod model;
 #[cfg(any(test, feature = "oracle"))]

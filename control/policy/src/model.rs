@@ -5,6 +5,8 @@
 //! names, so that neither can be taken for the other. Everything is kept sorted: two rule sets
 //! with the same objects are equal, whatever order they came in.
 
+mod change;
+mod cluster;
 mod rule;
 mod selector;
 
@@ -12,6 +14,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+pub use change::Change;
+pub use cluster::{
+    Action, ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterPorts, ClusterRule,
+    NamespacedPods, PRIORITY_MAX, Tier,
+};
 pub use rule::{
     Block, NetworkPolicy, Peer, Peers, PolicyPort, PolicyType, Port, PortOrName, Ports, Problem,
     Protocol, Rule,
@@ -40,6 +47,7 @@ pub struct RuleSet {
     pods: BTreeMap<Name, Pod>,
     nodes: BTreeMap<String, Node>,
     network_policies: BTreeMap<Name, NetworkPolicy>,
+    cluster_network_policies: BTreeMap<String, ClusterNetworkPolicy>,
 }
 
 /// A namespace. One that is only mentioned exists too, with no label but
@@ -107,6 +115,8 @@ pub enum Kind {
     Node,
     /// A [`NetworkPolicy`].
     NetworkPolicy,
+    /// A [`ClusterNetworkPolicy`].
+    ClusterNetworkPolicy,
 }
 
 /// Which object is meant. Reads as `NetworkPolicy shop/web` or `Node node-1`.
@@ -131,6 +141,8 @@ pub enum Object {
     Node(Node),
     /// A NetworkPolicy.
     NetworkPolicy(NetworkPolicy),
+    /// A ClusterNetworkPolicy.
+    ClusterNetworkPolicy(ClusterNetworkPolicy),
 }
 
 /// What is wrong with an object, and what would be right.
@@ -178,6 +190,10 @@ impl RuleSet {
             Object::NetworkPolicy(it) => {
                 self.network_policies.insert(it.key(), it).map(Object::NetworkPolicy)
             }
+            Object::ClusterNetworkPolicy(it) => self
+                .cluster_network_policies
+                .insert(it.name.clone(), it)
+                .map(Object::ClusterNetworkPolicy),
         }
     }
 
@@ -190,7 +206,22 @@ impl RuleSet {
             Kind::NetworkPolicy => {
                 self.network_policies.remove(&key.namespaced()?).map(Object::NetworkPolicy)
             }
+            Kind::ClusterNetworkPolicy => {
+                self.cluster_network_policies.remove(&key.name).map(Object::ClusterNetworkPolicy)
+            }
         }
+    }
+
+    /// The namespace of this name, if it has an object of its own.
+    #[must_use]
+    pub fn namespace(&self, name: &str) -> Option<&Namespace> {
+        self.namespaces.get(name)
+    }
+
+    /// The node of this name, if it has an object of its own.
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
     }
 
     /// Whether the rule set has this object.
@@ -204,6 +235,7 @@ impl RuleSet {
             Kind::NetworkPolicy => {
                 namespaced.is_some_and(|name| self.network_policies.contains_key(&name))
             }
+            Kind::ClusterNetworkPolicy => self.cluster_network_policies.contains_key(&key.name),
         }
     }
 
@@ -227,10 +259,19 @@ impl RuleSet {
         self.network_policies.values()
     }
 
+    /// The ClusterNetworkPolicies, sorted by name.
+    pub fn cluster_network_policies(&self) -> impl ExactSizeIterator<Item = &ClusterNetworkPolicy> {
+        self.cluster_network_policies.values()
+    }
+
     /// How many objects there are, of all kinds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.namespaces.len() + self.pods.len() + self.nodes.len() + self.network_policies.len()
+        self.namespaces.len()
+            + self.pods.len()
+            + self.nodes.len()
+            + self.network_policies.len()
+            + self.cluster_network_policies.len()
     }
 
     /// Whether there is no object at all.
@@ -239,13 +280,15 @@ impl RuleSet {
         self.len() == 0
     }
 
-    /// All objects, in the order namespaces, pods, nodes, NetworkPolicies, each kind sorted.
+    /// All objects in the order of [`Kind`], each kind sorted.
     pub fn into_objects(self) -> impl Iterator<Item = Object> {
         let namespaces = self.namespaces.into_values().map(Object::Namespace);
         let pods = self.pods.into_values().map(Object::Pod);
         let nodes = self.nodes.into_values().map(Object::Node);
         let policies = self.network_policies.into_values().map(Object::NetworkPolicy);
-        namespaces.chain(pods).chain(nodes).chain(policies)
+        let cluster_wide =
+            self.cluster_network_policies.into_values().map(Object::ClusterNetworkPolicy);
+        namespaces.chain(pods).chain(nodes).chain(policies).chain(cluster_wide)
     }
 }
 
@@ -294,6 +337,7 @@ impl Object {
             Self::Pod(it) => (Kind::Pod, Some(&it.namespace), &it.name),
             Self::Node(it) => (Kind::Node, None, &it.name),
             Self::NetworkPolicy(it) => (Kind::NetworkPolicy, Some(&it.namespace), &it.name),
+            Self::ClusterNetworkPolicy(it) => (Kind::ClusterNetworkPolicy, None, &it.name),
         };
         ObjectKey { kind, namespace: namespace.cloned(), name: name.clone() }
     }
@@ -329,6 +373,12 @@ impl From<NetworkPolicy> for Object {
     }
 }
 
+impl From<ClusterNetworkPolicy> for Object {
+    fn from(it: ClusterNetworkPolicy) -> Self {
+        Self::ClusterNetworkPolicy(it)
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
@@ -342,6 +392,7 @@ impl fmt::Display for Kind {
             Self::Pod => "Pod",
             Self::Node => "Node",
             Self::NetworkPolicy => "NetworkPolicy",
+            Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
         })
     }
 }
