@@ -7,22 +7,23 @@
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
 use ipnet::IpNet;
 use sluice_core::address::{Mac, NetworkId};
-use sluice_core::blocks::{Block, BlockTrie};
+use sluice_core::blocks::{Block, BlockId, BlockTrie};
 use sluice_core::conntrack::Connections;
 use sluice_core::conntrack::state::{State, Timeouts};
 use sluice_core::flow::FlowHasher;
 use sluice_core::guard::{Attachment, Residents};
 use sluice_core::judge::{Established, FlowOf, Judge};
 use sluice_core::packet::Packet;
-use sluice_core::ports::{PortMatch, PortSet, UDP};
+use sluice_core::ports::{PortMatch, PortSet, Rank, UDP};
 use sluice_core::table::{
-    Direction, Endpoint, Identity, IdentityId, PolicyId, PolicySet, PolicySetId, PortSetId, Rule,
-    RuleId, Table, TableSpec,
+    Action, Endpoint, EndpointId, GroupId, Identity, IdentityId, PolicyId, PolicySet, RuleRef,
+    Table, Tiers,
 };
 use sluice_core::time::Time;
 
@@ -76,31 +77,33 @@ fn frames(flows: u32) -> Vec<Vec<u8>> {
 
 /// The sending pod, others that it may ask for DNS, and policies that concern neither.
 fn table(other_pods: u32, policies: u32) -> Table {
-    let endpoint = |n: u32| Endpoint {
-        name: format!("bench/p{n}").into(),
-        network: NETWORK,
-        addresses: vec![address(n).into()],
-        identity: IdentityId(u32::from(n > 0)),
-        node: None,
-    };
-    let dns = PortSet::new(&[(PortMatch::Range { protocol: UDP, first: 53, last: 53 }, RuleId(0))]);
-    let set = |policy| PolicySet {
-        policies: vec![PolicyId(policy)],
-        by_identity: vec![(IdentityId(0), PortSetId(0)), (IdentityId(1), PortSetId(0))],
-        ..PolicySet::default()
-    };
-    let spec = TableSpec {
-        endpoints: (0..=other_pods).map(endpoint).collect(),
-        identities: (0..2)
-            .map(|n| Identity { egress: Some(PolicySetId(n)), ingress: Some(PolicySetId(n)) })
-            .collect(),
-        policy_sets: (0..policies.max(2)).map(set).collect(),
-        port_sets: vec![dns],
-        rules: vec![Rule { policy: PolicyId(0), direction: Direction::Egress, index: 0 }],
-        policies: (0..policies.max(2)).map(|n| format!("bench/policy-{n}").into()).collect(),
-        ..TableSpec::default()
-    };
-    Table::new(1, spec)
+    let mut edit = Table::empty().edit();
+    for n in 0..=other_pods {
+        let endpoint = Endpoint {
+            name: format!("bench/p{n}").into(),
+            network: NETWORK,
+            addresses: vec![address(n).into()],
+            identity: Some(IdentityId(u32::from(n > 0))),
+            node: None,
+        };
+        edit.set_endpoint(EndpointId(n), Some(endpoint));
+    }
+    let dns = (PortMatch::Range { protocol: UDP, first: 53, last: 53 }, Rank(0));
+    let dns = Arc::new(PortSet::new(&[dns]));
+    for n in 0..policies.max(2) {
+        // The two pods that talk are in one group; the identities of the others have no pods.
+        let set = PolicySet {
+            policies: vec![PolicyId(n)],
+            rules: vec![RuleRef { policy: PolicyId(n), index: 0, action: Action::Accept }],
+            by_group: vec![(GroupId(0), Arc::clone(&dns))],
+            ..PolicySet::default()
+        };
+        let tiers = Tiers { network_policy: Some(Arc::new(set)), ..Tiers::default() };
+        let groups = Arc::from([GroupId(0)]);
+        let identity = Identity { groups, egress: tiers.clone(), ingress: tiers };
+        edit.set_identity(IdentityId(n), Some(identity));
+    }
+    edit.finish(1)
 }
 
 fn parse(c: &mut Criterion) {
@@ -128,7 +131,7 @@ fn longest_prefix(c: &mut Criterion) {
         };
         let blocks: Vec<Block> =
             (0..count).map(|_| Block { cidr: net(), except: Vec::new() }).collect();
-        let trie = BlockTrie::new(&blocks);
+        let trie = BlockTrie::new((0..).map(BlockId).zip(&blocks));
         let asked: Vec<IpAddr> = (0..4096)
             .map(|_| Ipv4Addr::from(u32::try_from(numbers.below(1 << 32)).unwrap()).into())
             .collect();
@@ -136,7 +139,7 @@ fn longest_prefix(c: &mut Criterion) {
         group.bench_function(format!("{count}"), |b| {
             b.iter(|| {
                 for address in &asked {
-                    black_box(trie.blocks_of(black_box(*address)));
+                    black_box(trie.around(black_box(*address)).map(<[_]>::len).sum::<usize>());
                 }
             });
         });

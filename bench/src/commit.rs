@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use sluice_core::conntrack::state::Timeouts;
 use sluice_core::judge::Established;
-use sluice_core::table::Table;
 use sluice_engine::{Engine, EngineConfig, Idle};
 use sluice_policy::compile::{CompileOptions, compile};
 use sluice_policy::model::{
@@ -38,9 +37,9 @@ pub(crate) fn run() -> Result<(), BenchError> {
     let mut times = Vec::new();
     for revision in 1..=ROUNDS {
         let start = Instant::now();
-        let spec = compile(&rules, &CompileOptions::default())
+        let table = compile(&rules, &CompileOptions::default())
             .map_err(|faults| BenchError::Failed(format!("{faults:?}")))?;
-        engine.publish(Table::new(revision, spec)).map_err(BenchError::failed("publishing"))?;
+        engine.publish(table.with_revision(revision)).map_err(BenchError::failed("publishing"))?;
         times.push(start.elapsed());
     }
     times.sort_unstable();

@@ -19,7 +19,6 @@ use std::time::Duration;
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::conntrack::state::Timeouts;
 use sluice_core::judge::Established;
-use sluice_core::table::Table;
 use sluice_engine::open::{PortRequest, Ports};
 use sluice_engine::port::PortKind;
 use sluice_engine::{Engine, EngineConfig, Idle};
@@ -158,9 +157,9 @@ impl<'a> Sluice<'a> {
         };
         let engine =
             Engine::start(&config, umem, pool).map_err(BenchError::failed("Sluice's engine"))?;
-        let spec = compile(&rule_set(policies)?, &CompileOptions::default())
+        let table = compile(&rule_set(policies)?, &CompileOptions::default())
             .map_err(|faults| BenchError::Failed(format!("{faults:?}")))?;
-        engine.publish(Table::new(1, spec)).map_err(BenchError::failed("Sluice's table"))?;
+        engine.publish(table.with_revision(1)).map_err(BenchError::failed("Sluice's table"))?;
         let ports = Ports::new(Arc::new(engine), rig.lab.bpffs()?);
         let pod = |name: &str, mac| PortKind::Pod { pod: name.into(), mac: Mac(mac) };
         for (interface, kind) in [("dut0", PortKind::Uplink), ("dut1", pod("bench/sink", SINK_MAC))]

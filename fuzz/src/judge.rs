@@ -9,12 +9,13 @@
 //! packet's own addresses, and the connections before and after.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use etherparse::{IpNumber, PacketBuilder};
 use ipnet::{IpNet, Ipv4Net};
 use sluice_core::address::{Mac, NetworkId};
-use sluice_core::blocks::{Block, BlockId};
+use sluice_core::blocks::{Block, BlockId, BlockTrie};
 use sluice_core::conntrack::Connections;
 use sluice_core::conntrack::state::{State, Timeouts};
 use sluice_core::flow::FlowHasher;
@@ -22,10 +23,9 @@ use sluice_core::guard::{Attachment, Residents};
 use sluice_core::judge::{Established, FlowOf, Judge, Verdict, is_group};
 use sluice_core::packet::{Ip, Packet, Transport};
 use sluice_core::policy::Attempt;
-use sluice_core::ports::{ICMP, ICMPV6, PortMatch, PortSet, SCTP, TCP, UDP};
+use sluice_core::ports::{ICMP, ICMPV6, PortMatch, PortSet, Rank, SCTP, TCP, UDP};
 use sluice_core::table::{
-    Direction, Endpoint, Identity, IdentityId, Node, NodeId, Party, PolicyId, PolicySet,
-    PolicySetId, PortSetId, Rule, RuleId, Table, TableSpec,
+    Action, Edit, Endpoint, EndpointId, GroupId, Identity, IdentityId, Node, NodeId, Party, PolicyId, PolicySet, RuleRef, Table, Tiers,
 };
 use sluice_core::time::Time;
 
@@ -212,51 +212,49 @@ impl Step {
 ///
 /// 0: client may open ports 80 to 83 to server and to the block 10.0.0.5/32. 1: nothing is
 /// admitted. 2: as 0, without the server. 3: nobody is isolated.
-fn spec(number: u8) -> TableSpec {
+fn edit(number: u8) -> Edit {
     let isolated = number % 4 != 3;
-    let admits = (number % 4 != 1).then_some(PortSetId(0));
-    let endpoint = |(name, host): (&str, Host), identity| Endpoint {
-        name: name.into(),
-        network: NETWORK,
-        addresses: host.addresses(),
-        identity: IdentityId(identity),
-        node: Some(NodeId(0)),
+    let entries = [TCP, UDP, SCTP]
+        .map(|protocol| (PortMatch::Range { protocol, first: 80, last: 83 }, Rank(0)));
+    let admits = (number % 4 != 1).then(|| Arc::new(PortSet::new(&entries)));
+    // Every pod is a group of its own, by the number of its identity.
+    let of = |peer: Option<u32>| {
+        let by_group = peer.zip(admits.clone()).map(|(group, ports)| (GroupId(group), ports));
+        let by_block = admits.clone().filter(|_| peer.is_some()).map(|ports| (BlockId(0), ports));
+        let set = PolicySet {
+            rules: vec![RuleRef { policy: PolicyId(0), index: 0, action: Action::Accept }],
+            by_group: by_group.into_iter().collect(),
+            by_block: by_block.into_iter().collect(),
+            ..PolicySet::default()
+        };
+        Tiers { network_policy: isolated.then(|| Arc::new(set)), ..Tiers::default() }
     };
-    let mut endpoints: Vec<_> =
-        PODS.iter().zip(0..).map(|(pod, identity)| endpoint(*pod, identity)).collect();
-    if number % 4 == 2 {
-        endpoints.remove(1);
+    let mut edit = Table::empty().edit();
+    for ((name, host), place) in PODS.iter().zip(0..) {
+        let tiers = |peers: [Option<u32>; 2]| peers.map(&of);
+        let [egress, ingress] = match place {
+            0 => tiers([Some(1), None]),
+            1 => tiers([None, Some(0)]),
+            _ => [Tiers::default(), Tiers::default()],
+        };
+        let groups = Arc::from([GroupId(place)]);
+        edit.set_identity(IdentityId(place), Some(Identity { groups, egress, ingress }));
+        if place == 1 && number % 4 == 2 {
+            continue;
+        }
+        let endpoint = Endpoint {
+            name: (*name).into(),
+            network: NETWORK,
+            addresses: host.addresses(),
+            identity: Some(IdentityId(place)),
+            node: Some(NodeId(0)),
+        };
+        edit.set_endpoint(EndpointId(place), Some(endpoint));
     }
-    let set = |policy, by_identity: Option<u32>| PolicySet {
-        policies: vec![PolicyId(policy)],
-        by_identity: by_identity
-            .zip(admits)
-            .map(|(identity, ports)| (IdentityId(identity), ports))
-            .into_iter()
-            .collect(),
-        by_block: admits.map(|ports| (BlockId(0), ports)).into_iter().collect(),
-        ..PolicySet::default()
-    };
-    let of = |set| isolated.then_some(PolicySetId(set));
-    TableSpec {
-        endpoints,
-        identities: vec![
-            Identity { egress: of(0), ingress: of(2) },
-            Identity { egress: of(2), ingress: of(1) },
-            Identity { egress: None, ingress: None },
-        ],
-        nodes: vec![Node { name: "here".into(), addresses: NODE.addresses() }],
-        local_node: Some(NodeId(0)),
-        policy_sets: vec![set(0, Some(1)), set(1, Some(0)), PolicySet::default()],
-        blocks: vec![outside()],
-        port_sets: vec![PortSet::new(&[
-            (PortMatch::Range { protocol: TCP, first: 80, last: 83 }, RuleId(0)),
-            (PortMatch::Range { protocol: UDP, first: 80, last: 83 }, RuleId(0)),
-            (PortMatch::Range { protocol: SCTP, first: 80, last: 83 }, RuleId(0)),
-        ])],
-        rules: vec![Rule { policy: PolicyId(0), direction: Direction::Egress, index: 0 }],
-        policies: vec!["shop/web".into(), "shop/deny".into()],
-    }
+    let here = Node { name: "here".into(), addresses: NODE.addresses(), ..Node::default() };
+    edit.set_node(NodeId(0), Some(here)).set_local_node(Some(NodeId(0)));
+    edit.set_blocks(BlockTrie::new([(BlockId(0), &outside())].into_iter()));
+    edit
 }
 
 fn outside() -> Block {
@@ -279,7 +277,7 @@ impl World {
         let hasher = FlowHasher::seeded(1);
         let connections = Connections::new(CONNECTIONS_MAX, Timeouts::default(), hasher.clone());
         let mut world = Self {
-            table: Table::new(0, TableSpec::default()),
+            table: Table::empty(),
             residents: Residents::default(),
             connections,
             hasher,
@@ -292,7 +290,7 @@ impl World {
     }
 
     fn publish(&mut self, number: u8) {
-        self.table = Table::new(self.table.revision() + 1, spec(number));
+        self.table = edit(number).finish(self.table.revision() + 1);
         self.residents = Residents::of(&self.table);
         for (name, _) in &PODS[..2] {
             if let Some(endpoint) = self.table.endpoint_named(name) {

@@ -4,7 +4,7 @@
 //! round, so a table that depends on such an order differs.
 
 use sluice_api::snapshot;
-use sluice_core::table::{Table, TableSpec};
+use sluice_core::table::Table;
 use sluice_policy::compile::{CompileOptions, compile};
 use sluice_policy::model::{Fault, RuleSet};
 
@@ -24,18 +24,13 @@ pub fn rule_set(bytes: &[u8]) {
 
     let (first, second) = (compile_here(&rules), compile_here(&again));
     assert_eq!(first, second, "equal rule sets compile to unequal tables");
-    if let Ok(spec) = first {
-        let endpoints = spec.endpoints.len();
-        let table = Table::new(1, spec);
+    if let Ok(table) = first {
         // Names are unique, so each endpoint is found under its own.
-        let found = table.spec().endpoints.iter().filter(|endpoint| {
-            table.endpoint_named(&endpoint.name).and_then(|id| table.endpoint(id))
-                == Some(*endpoint)
-        });
-        assert_eq!(found.count(), endpoints, "an endpoint hides another");
+        let hidden = table.endpoints().find(|(id, it)| table.endpoint_named(&it.name) != Some(*id));
+        assert_eq!(hidden, None, "an endpoint hides another");
     }
 }
 
-fn compile_here(rules: &RuleSet) -> Result<TableSpec, Vec<Fault>> {
+fn compile_here(rules: &RuleSet) -> Result<Table, Vec<Fault>> {
     compile(rules, &CompileOptions { local_node: Some("here".into()) })
 }

@@ -37,8 +37,7 @@ pub(crate) fn read(files: &[PathBuf], strict: bool) -> Result<Loaded, Vec<Manife
 /// Compiles a rule set as the daemon on `node` would.
 pub(crate) fn table(rules: &RuleSet, node: Option<&str>) -> Result<Table, Vec<ManifestFault>> {
     let options = CompileOptions { local_node: node.map(str::to_owned) };
-    // A table that is never in force has revision 0.
-    compile(rules, &options).map(|spec| Table::new(0, spec)).map_err(|faults| {
+    compile(rules, &options).map_err(|faults| {
         let located = faults.into_iter().map(|fault| ManifestFault {
             file: PathBuf::new(),
             line: None,

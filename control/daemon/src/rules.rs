@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use sluice_api::backend::{CommitOrder, Committed, ObjectCounts, Refusal, Refused};
-use sluice_core::table::Table;
 use sluice_engine::Engine;
 use sluice_policy::compile::{CompileOptions, compile};
 use sluice_policy::model::Fault;
@@ -152,8 +151,8 @@ impl Rules {
     }
 
     fn put_in_force(&self, in_force: &mut InForce, snapshot: Snapshot) -> Result<(), Vec<Fault>> {
-        let spec = compile(&snapshot.rules, &self.options)?;
-        let published = self.engine.publish(Table::new(snapshot.revision, spec));
+        let table = compile(&snapshot.rules, &self.options)?;
+        let published = self.engine.publish(table.with_revision(snapshot.revision));
         if let Err(error) = published {
             // Some workers may judge by the new table already, so it counts as the running one;
             // the daemon's health check ends a process with a dead worker.

@@ -1,32 +1,46 @@
-//! From a rule set to the table that enforces it.
+//! From a rule set to the table that enforces it, and from each change to the next table.
 //!
 //! Pods with the same namespace, labels and named ports share an identity, compared in full.
-//! Each identity's policies come to one policy set a direction; sets, port sets and blocks
-//! that are equal are stored once. Peers stay lists of identities and of blocks: they are never
-//! multiplied with each other or with ports. Selectors look up an index by label, so the work
-//! follows what the policies select, not policies x pods.
+//! Each identity has at most one policy set for a direction and tier. A rule's selectors become
+//! a group, whose members are kept up to date; its address blocks go into one trie. Equal sets,
+//! groups, blocks and port sets are stored once, and nothing multiplies peers with ports.
 //!
-//! The result depends on the rule set alone: ids follow the sorted order of names.
+//! ```text
+//! change --> check --> who has changed (pods, nodes) --> groups they are in --+
+//!                  \-> which policies have changed --> whom they select ------+--> sets --> Edit
+//! ```
+//!
+//! A [`Compiler`] keeps what it has found out, so that a change costs what it touches: a pod that
+//! joins with labels that others have changes one entry. [`compile`] is a compiler that takes the
+//! whole rule set as one change. The result depends on the rule sets alone.
 //!
 //! Pods in their node's network are endpoints with the node's addresses, and no policy selects
 //! them, as subject or as peer: the table takes them for the node. Pods that have run to their end
 //! are left out.
 
-mod index;
+mod groups;
+mod lower;
+mod nodes;
+mod numbers;
+mod policies;
+mod population;
 mod sets;
+mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use sluice_core::address::NetworkId;
-use sluice_core::table::{
-    Direction, Endpoint, Identity, IdentityId, Node, NodeId, PolicyId, PolicySetId, TableSpec,
-};
+use sluice_core::table::{EndpointId, NodeId, Table};
 
-use self::index::Population;
+use self::groups::Groups;
+use self::nodes::Nodes;
+use self::numbers::Slab;
+use self::policies::Policies;
+use self::population::Population;
 use self::sets::Sets;
-use crate::model::{Fault, NetworkPolicy, Pod, RuleSet};
-use crate::validate::validate;
+use crate::model::{Change, Fault, Name, ObjectKey, RuleSet};
+use crate::validate::{Owners, validate, validate_object};
 
 /// What the compiler must know besides the rule set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,155 +50,166 @@ pub struct CompileOptions {
     pub local_node: Option<String>,
 }
 
-/// Compiles a rule set to the table that enforces it.
+/// Compiles a rule set to the table that enforces it, of revision 0.
 ///
 /// # Errors
 ///
 /// All faults that [`validate`] finds.
-pub fn compile(rules: &RuleSet, options: &CompileOptions) -> Result<TableSpec, Vec<Fault>> {
-    let faults = validate(rules);
-    if !faults.is_empty() {
-        return Err(faults);
-    }
-    let local_node = options.local_node.as_deref();
-    let nodes = Nodes::new(rules, local_node);
-    let population = Population::new(rules);
-    let policies: Vec<&NetworkPolicy> = rules.network_policies().collect();
-
-    let mut sets = Sets::new(&population, &policies);
-    let mut identities = identities(&population, &policies, &mut sets);
-    let endpoints = endpoints(rules, local_node, &nodes, &population, &mut identities);
-    let (policy_sets, port_sets, blocks, rules) = sets.into_lists();
-    Ok(TableSpec {
-        endpoints,
-        identities,
-        local_node: local_node.and_then(|name| nodes.id(name)),
-        nodes: nodes.into_list(),
-        policy_sets,
-        blocks,
-        port_sets,
-        rules,
-        policies: policies.iter().map(|policy| policy.key().to_string().into()).collect(),
-    })
+pub fn compile(rules: &RuleSet, options: &CompileOptions) -> Result<Table, Vec<Fault>> {
+    let compiler = Compiler::with(rules.clone(), options, 0)?;
+    Ok(Arc::unwrap_or_clone(compiler.table))
 }
 
-/// A length as an id counts it. No list of a rule set in memory comes near the limit.
+/// A rule set, its table, and what is needed to bring both to the next one.
+#[derive(Debug)]
+pub struct Compiler {
+    options: CompileOptions,
+    rules: RuleSet,
+    owners: Owners,
+    table: Arc<Table>,
+    pods: HashMap<Name, PodEntry>,
+    endpoints: Slab<()>,
+    population: Population,
+    nodes: Nodes,
+    groups: Groups,
+    policies: Policies,
+    sets: Sets,
+}
+
+/// Where a pod stands.
+#[derive(Debug, Clone, Copy)]
+struct PodEntry {
+    endpoint: EndpointId,
+    /// `None` for a pod in its node's network.
+    identity: Option<u32>,
+    node: Option<NodeId>,
+}
+
+/// How much a table is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Distinct combinations of namespace, labels and named ports.
+    pub identities: usize,
+    /// Distinct combinations of selectors.
+    pub groups: usize,
+    /// Distinct unions of policies.
+    pub policy_sets: usize,
+    /// Distinct address blocks with their holes.
+    pub blocks: usize,
+}
+
+impl Compiler {
+    /// A compiler with an empty rule set, whose table knows nobody but this node.
+    #[must_use]
+    pub fn new(options: CompileOptions) -> Self {
+        let (nodes, local) = Nodes::new(options.local_node.as_deref());
+        let mut edit = Table::empty().edit();
+        edit.set_local_node(local);
+        if let Some(node) = local {
+            edit.set_node(node, nodes.compiled(node.0));
+        }
+        Self {
+            options,
+            rules: RuleSet::default(),
+            owners: Owners::default(),
+            table: Arc::new(edit.finish(0)),
+            pods: HashMap::new(),
+            endpoints: Slab::default(),
+            population: Population::default(),
+            nodes,
+            groups: Groups::default(),
+            policies: Policies::default(),
+            sets: Sets::default(),
+        }
+    }
+
+    /// A compiler that holds `rules`, and their table under `revision`.
+    ///
+    /// # Errors
+    ///
+    /// All faults that [`validate`] finds.
+    pub fn with(
+        rules: RuleSet,
+        options: &CompileOptions,
+        revision: u64,
+    ) -> Result<Self, Vec<Fault>> {
+        let faults = validate(&rules);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let mut compiler = Self::new(options.clone());
+        let change = Change { upserts: rules.into_objects().collect(), removals: Vec::new() };
+        compiler.carry_out(change, revision);
+        Ok(compiler)
+    }
+
+    /// The rule set.
+    #[must_use]
+    pub fn rules(&self) -> &RuleSet {
+        &self.rules
+    }
+
+    /// The table that enforces it.
+    #[must_use]
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// How much the table is made of.
+    #[must_use]
+    pub fn size(&self) -> Size {
+        Size {
+            identities: self.population.len(),
+            groups: self.groups.len(),
+            policy_sets: self.sets.len(),
+            blocks: self.sets.blocks_len(),
+        }
+    }
+
+    /// Brings rule set and table to the next state, whose table has `revision`.
+    ///
+    /// # Errors
+    ///
+    /// All faults of the change; then nothing has changed.
+    pub fn apply(&mut self, change: Change, revision: u64) -> Result<&Arc<Table>, Vec<Fault>> {
+        let faults = self.check(&change);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        self.carry_out(change, revision);
+        Ok(&self.table)
+    }
+
+    /// All faults of a change, sorted by object and field.
+    fn check(&self, change: &Change) -> Vec<Fault> {
+        let mut faults: Vec<Fault> = change.upserts.iter().flat_map(validate_object).collect();
+        let mut named = BTreeSet::new();
+        let upserts = change.upserts.iter().map(|object| object.key());
+        for key in upserts.chain(change.removals.iter().cloned()) {
+            if !named.insert(key.clone()) {
+                faults.push(fault_of(&key, "the change names it twice; want each object once"));
+            }
+        }
+        for key in change.removals.iter().filter(|key| !self.rules.contains(key)) {
+            faults.push(fault_of(key, "it is to be removed, but the rule set does not have it"));
+        }
+        faults.extend(self.owners.faults(change));
+        faults.sort();
+        faults
+    }
+}
+
+fn fault_of(key: &ObjectKey, problem: &str) -> Fault {
+    Fault {
+        object: key.to_string(),
+        field: "metadata.name".to_owned(),
+        problem: problem.to_owned(),
+    }
+}
+
+/// A length as a number counts it. No list of a rule set in memory comes near the limit.
 fn number(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
-}
-
-/// The pods that policies speak of.
-fn is_subject(pod: &Pod) -> bool {
-    !pod.host_network && !pod.terminated
-}
-
-fn node_of<'a>(pod: &'a Pod, local_node: Option<&'a str>) -> Option<&'a str> {
-    pod.node.as_deref().or(local_node)
-}
-
-/// The nodes by name, and the number of each.
-struct Nodes<'a>(BTreeMap<&'a str, (NodeId, Vec<IpAddr>)>);
-
-impl<'a> Nodes<'a> {
-    /// All nodes that have an object, hold a pod, or are this one.
-    fn new(rules: &'a RuleSet, local_node: Option<&'a str>) -> Self {
-        let mut nodes: BTreeMap<&str, (NodeId, Vec<IpAddr>)> = BTreeMap::new();
-        let mut add = |name: &'a str, addresses: &[IpAddr]| {
-            let known = &mut nodes.entry(name).or_insert((NodeId(0), Vec::new())).1;
-            for address in distinct(addresses) {
-                if !known.contains(&address) {
-                    known.push(address);
-                }
-            }
-        };
-        for node in rules.nodes() {
-            add(&node.name, &node.addresses);
-        }
-        if let Some(name) = local_node {
-            add(name, &[]);
-        }
-        for pod in rules.pods().filter(|pod| !pod.terminated) {
-            if let Some(name) = node_of(pod, local_node) {
-                add(name, if pod.host_network { &pod.addresses } else { &[] });
-            }
-        }
-        for (node, place) in nodes.values_mut().zip(0u32..) {
-            node.0 = NodeId(place);
-        }
-        Self(nodes)
-    }
-
-    fn id(&self, name: &str) -> Option<NodeId> {
-        self.0.get(name).map(|(id, _)| *id)
-    }
-
-    fn into_list(self) -> Vec<Node> {
-        let node = |(name, (_, addresses)): (&str, (NodeId, Vec<IpAddr>))| Node {
-            name: name.into(),
-            addresses,
-        };
-        self.0.into_iter().map(node).collect()
-    }
-}
-
-/// Works out which policies select each identity, and builds their sets.
-fn identities<'a>(
-    population: &Population<'a>,
-    policies: &[&'a NetworkPolicy],
-    sets: &mut Sets<'_, 'a>,
-) -> Vec<Identity> {
-    let mut selecting: Vec<[Vec<PolicyId>; 2]> = vec![Default::default(); population.len()];
-    for (policy, place) in policies.iter().zip(0u32..) {
-        for identity in population.subjects(&policy.namespace, &policy.pod_selector) {
-            let Some([egress, ingress]) = selecting.get_mut(identity.index()) else { continue };
-            if policy.egress.is_some() {
-                egress.push(PolicyId(place));
-            }
-            if policy.ingress.is_some() {
-                ingress.push(PolicyId(place));
-            }
-        }
-    }
-    let mut set_of = |direction, policies: Vec<PolicyId>, subject| -> Option<PolicySetId> {
-        (!policies.is_empty()).then(|| sets.intern(direction, policies, subject))
-    };
-    selecting
-        .into_iter()
-        .zip((0u32..).map(IdentityId))
-        .map(|([egress, ingress], subject)| Identity {
-            egress: set_of(Direction::Egress, egress, subject),
-            ingress: set_of(Direction::Ingress, ingress, subject),
-        })
-        .collect()
-}
-
-fn endpoints(
-    rules: &RuleSet,
-    local_node: Option<&str>,
-    nodes: &Nodes<'_>,
-    population: &Population<'_>,
-    identities: &mut Vec<Identity>,
-) -> Vec<Endpoint> {
-    // All pods in their nodes' networks share one identity that no policy knows.
-    let unselected = IdentityId(number(identities.len()));
-    if rules.pods().any(|pod| pod.host_network && !pod.terminated) {
-        identities.push(Identity { egress: None, ingress: None });
-    }
-    let mut subjects = population.identity_of_subjects().iter();
-    rules
-        .pods()
-        .filter(|pod| !pod.terminated)
-        .map(|pod| Endpoint {
-            name: pod.key().to_string().into(),
-            network: NetworkId::DEFAULT,
-            addresses: distinct(&pod.addresses),
-            identity: is_subject(pod)
-                .then(|| subjects.next().copied())
-                .flatten()
-                .unwrap_or(unselected),
-            node: node_of(pod, local_node).and_then(|name| nodes.id(name)),
-        })
-        .collect()
 }
 
 /// The addresses in their order, each once and in one form.

@@ -10,7 +10,7 @@ use std::str::FromStr;
 use serde::Serialize;
 use sluice_core::address::NetworkId;
 use sluice_core::policy::{Attempt, Reason};
-use sluice_core::table::{Direction, Party, PolicySetId, Table};
+use sluice_core::table::{Direction, Party, PolicyId, PolicySet, RuleRef, Table, Tier};
 
 use crate::model::{Name, Protocol};
 
@@ -205,19 +205,25 @@ struct Scene<'a> {
 
 impl Scene<'_> {
     fn side(&self, direction: Direction, reason: Reason) -> Side {
-        let verdict = Verdict::of(reason.allows());
-        let by_rule = match reason {
-            Reason::Rule(id) => self.table.rule(id),
+        let by = match reason {
+            Reason::Accepted(tier, rule) | Reason::Denied(tier, rule) => Some((tier, rule)),
             _ => None,
         };
+        let policy = by.and_then(|(_, rule)| self.table.policy(rule.policy));
+        let tier = match reason {
+            Reason::NoRule => Some(Tier::NetworkPolicy),
+            _ => by.map(|(tier, _)| tier),
+        };
+        let rule_name =
+            by.and_then(|(_, rule)| policy.and_then(|it| it.rule_name(direction, rule.index)));
         Side {
-            verdict,
+            verdict: Verdict::of(reason.allows()),
             reason: self.sentence(direction, reason),
-            tier: None,
-            kind: by_rule.map(|_| "NetworkPolicy".to_owned()),
-            policy: by_rule.map(|(_, policy)| policy.to_owned()),
-            rule: by_rule.map(|(rule, _)| rule.index),
-            rule_name: None,
+            tier: tier.map(|tier| word_for(tier).to_owned()),
+            kind: policy.map(|policy| policy.kind.to_owned()),
+            policy: policy.map(|policy| policy.name.to_string()),
+            rule: by.map(|(_, rule)| rule.index),
+            rule_name: rule_name.map(str::to_owned),
         }
     }
 
@@ -225,6 +231,10 @@ impl Scene<'_> {
         let (subject, peer, preposition, word) = match direction {
             Direction::Egress => (self.source, self.destination, "to", "egress"),
             Direction::Ingress => (self.destination, self.source, "from", "ingress"),
+        };
+        let asked = || {
+            let Question { protocol, port, .. } = self.question;
+            format!("{protocol} {port} {preposition} {}", self.name(peer))
         };
         match reason {
             Reason::SamePod => format!("{} talks to itself", self.name(subject)),
@@ -235,31 +245,66 @@ impl Scene<'_> {
                 }
                 _ => format!("{subject} is outside the cluster; policies select only pods"),
             },
-            Reason::NotIsolated => {
-                format!("no policy selects {} for {word}", self.name(subject))
+            Reason::Undecided => self.undecided(subject, direction, word, &asked()),
+            Reason::Accepted(Tier::NetworkPolicy, rule) => {
+                format!("rule {} of {} admits it", rule.index, self.policy_name(rule.policy))
             }
-            Reason::Rule(id) => self.table.rule(id).map_or_else(
-                || "a rule admits it".to_owned(),
-                |(rule, policy)| format!("rule {} of {policy} admits it", rule.index),
-            ),
-            Reason::NoRule(set) => format!(
-                "no rule of {} admits {} {} {preposition} {}",
-                self.policies(set),
-                self.question.protocol,
-                self.question.port,
-                self.name(peer)
-            ),
+            Reason::Accepted(tier, rule) => {
+                format!("{} accepts it", self.cluster_rule(direction, tier, rule))
+            }
+            Reason::Denied(tier, rule) => {
+                format!("{} denies {}", self.cluster_rule(direction, tier, rule), asked())
+            }
+            Reason::NoRule => {
+                let policies = self.policies(subject, direction, &[Tier::NetworkPolicy]);
+                format!("no rule of {policies} admits {}", asked())
+            }
         }
     }
 
-    /// The policies of a set: `a`, `a or b`, `a, b or c`.
-    fn policies(&self, set: PolicySetId) -> String {
-        let names: Vec<&str> = self
-            .table
-            .policies_of(set)
-            .iter()
-            .filter_map(|&policy| self.table.policy_name(policy))
-            .collect();
+    /// Nothing selects the pod, or what does has nothing to say.
+    fn undecided(&self, pod: IpAddr, direction: Direction, word: &str, asked: &str) -> String {
+        let tiers = [Tier::Admin, Tier::Baseline];
+        if self.sets(pod, direction, &tiers).next().is_none() {
+            return format!("no policy selects {} for {word}", self.name(pod));
+        }
+        format!(
+            "no rule of {} decides on {asked}, and no NetworkPolicy selects {} for {word}",
+            self.policies(pod, direction, &tiers),
+            self.name(pod)
+        )
+    }
+
+    /// Such as `rule 2 "dns" of ClusterNetworkPolicy guard (Admin tier)`.
+    fn cluster_rule(&self, direction: Direction, tier: Tier, rule: RuleRef) -> String {
+        let RuleRef { policy, index, .. } = rule;
+        let name = self.table.policy(policy).and_then(|it| it.rule_name(direction, index));
+        let name = name.map(|name| format!(" \"{name}\"")).unwrap_or_default();
+        let kind = self.table.policy(policy).map_or("policy", |policy| policy.kind);
+        let policy = self.policy_name(policy);
+        format!("rule {index}{name} of {kind} {policy} ({} tier)", word_for(tier))
+    }
+
+    fn policy_name(&self, id: PolicyId) -> &str {
+        self.table.policy(id).map_or("a policy", |policy| &policy.name)
+    }
+
+    /// The policy sets of a pod in some tiers.
+    fn sets<'a>(
+        &'a self,
+        pod: IpAddr,
+        direction: Direction,
+        tiers: &'a [Tier],
+    ) -> impl Iterator<Item = &'a PolicySet> {
+        let party = self.table.party(NetworkId::DEFAULT, pod);
+        let identity = self.table.identity_of(party);
+        tiers.iter().filter_map(move |tier| identity?.tiers(direction).of(*tier))
+    }
+
+    /// The policies that select a pod: `a`, `a or b`, `a, b or c`.
+    fn policies(&self, pod: IpAddr, direction: Direction, tiers: &[Tier]) -> String {
+        let ids = self.sets(pod, direction, tiers).flat_map(|set| &set.policies);
+        let names: Vec<&str> = ids.map(|&id| self.policy_name(id)).collect();
         match names.split_last() {
             Some((last, [])) => (*last).to_owned(),
             Some((last, others)) => format!("{} or {last}", others.join(", ")),
@@ -276,12 +321,18 @@ impl Scene<'_> {
                 .map_or_else(|| address.to_string(), |it| it.name.to_string()),
             Party::Node(id) => self
                 .table
-                .spec()
-                .nodes
-                .get(id.index())
+                .node(id)
                 .map_or_else(|| address.to_string(), |node| format!("node {}", node.name)),
             Party::External => address.to_string(),
         }
+    }
+}
+
+fn word_for(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Admin => "Admin",
+        Tier::NetworkPolicy => "NetworkPolicy",
+        Tier::Baseline => "Baseline",
     }
 }
 

@@ -7,11 +7,10 @@
 //! Knows neither files nor gRPC nor Kubernetes clients, and neither reads nor locks nor waits.
 //!
 //! ```text
-//! RuleSet --validate--> faults, or --compile--> TableSpec --Table::new--> explain, reach, packets
+//! RuleSet --validate--> faults, or --compile--> Table --> explain, reach, diff, packets
 //! ```
 //!
 //! ```
-//! use sluice_core::table::Table;
 //! use sluice_policy::compile::{CompileOptions, compile};
 //! use sluice_policy::explain::{Question, Verdict, explain};
 //! use sluice_policy::model::{LabelSelector, NetworkPolicy, Pod, PolicyType, Protocol, RuleSet};
@@ -23,14 +22,14 @@
 //! rules.insert(NetworkPolicy::new(
 //!     "shop", "deny-all", LabelSelector::everything(), &[PolicyType::Ingress], None, None,
 //! ))?;
-//! let spec = compile(&rules, &CompileOptions::default()).map_err(|faults| format!("{faults:?}"))?;
+//! let table = compile(&rules, &CompileOptions::default()).map_err(|faults| format!("{faults:?}"))?;
 //! let question = Question {
 //!     from: "shop/web".parse()?,
 //!     to: "shop/db".parse()?,
 //!     protocol: Protocol::Tcp,
 //!     port: 5432,
 //! };
-//! assert_eq!(explain(&Table::new(1, spec), &question)?.verdict, Verdict::Drop);
+//! assert_eq!(explain(&table, &question)?.verdict, Verdict::Drop);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

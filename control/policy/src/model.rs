@@ -224,6 +224,26 @@ impl RuleSet {
         self.nodes.get(name)
     }
 
+    /// The pod of this name.
+    #[must_use]
+    pub fn pod(&self, name: &Name) -> Option<&Pod> {
+        self.pods.get(name)
+    }
+
+    /// The policy of this name, of either kind; `None` for keys of other kinds too.
+    #[must_use]
+    pub fn policy(&self, key: &ObjectKey) -> Option<Object> {
+        match key.kind {
+            Kind::NetworkPolicy => {
+                self.network_policies.get(&key.namespaced()?).cloned().map(Object::from)
+            }
+            Kind::ClusterNetworkPolicy => {
+                self.cluster_network_policies.get(&key.name).cloned().map(Object::from)
+            }
+            Kind::Namespace | Kind::Pod | Kind::Node => None,
+        }
+    }
+
     /// Whether the rule set has this object.
     #[must_use]
     pub fn contains(&self, key: &ObjectKey) -> bool {
@@ -344,7 +364,8 @@ impl Object {
 }
 
 impl ObjectKey {
-    fn namespaced(&self) -> Option<Name> {
+    /// Namespace and name; `None` for kinds that have no namespace.
+    pub(crate) fn namespaced(&self) -> Option<Name> {
         Some(Name { namespace: self.namespace.clone()?, name: self.name.clone() })
     }
 }

@@ -56,9 +56,8 @@ pub struct PortReach {
 #[must_use]
 pub fn reach(table: &Table, ports: &[(Protocol, u16)], family: Option<Family>) -> Reach {
     let mut pods: Vec<(&Endpoint, Vec<IpAddr>)> = table
-        .spec()
-        .endpoints
-        .iter()
+        .endpoints()
+        .map(|(_, endpoint)| endpoint)
         .filter(|endpoint| endpoint.network == NetworkId::DEFAULT)
         .map(|endpoint| (endpoint, addresses(endpoint, family)))
         .collect();

@@ -5,41 +5,41 @@
 //! a pod with policies and to a node, since the table could then not tell whose policy holds. All
 //! faults are gathered, not only the first.
 
+mod owners;
 mod syntax;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+pub(crate) use self::owners::Owners;
 use crate::model::{
-    Block, Fault, LabelSelector, Labels, NAMESPACE_NAME_LABEL, Namespace, NetworkPolicy, Node,
-    Object, Operator, Peer, Peers, Pod, Port, Ports, Problem, Rule, RuleSet,
+    Block, Change, Fault, LabelSelector, Labels, NAMESPACE_NAME_LABEL, Namespace, NetworkPolicy,
+    Node, Object, Operator, Peer, Peers, Pod, Port, Ports, Problem, Rule, RuleSet,
 };
 
 /// All faults of a rule set, sorted by object and field. None: [`crate::compile::compile`] will
 /// take it.
 #[must_use]
 pub fn validate(rules: &RuleSet) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    for namespace in rules.namespaces() {
-        check(
-            &mut faults,
-            || namespace.clone().into(),
-            |report| check_namespace(report, namespace),
-        );
-    }
-    for pod in rules.pods() {
-        check(&mut faults, || pod.clone().into(), |report| check_pod(report, pod));
-    }
-    for node in rules.nodes() {
-        check(&mut faults, || node.clone().into(), |report| check_node(report, node));
-    }
-    for policy in rules.network_policies() {
-        check(&mut faults, || policy.clone().into(), |report| check_policy(report, policy));
-    }
-    check_owners(&mut faults, rules);
+    let change = Change { upserts: rules.clone().into_objects().collect(), removals: Vec::new() };
+    let mut faults: Vec<Fault> = change.upserts.iter().flat_map(validate_object).collect();
+    faults.extend(Owners::default().faults(&change));
     faults.sort();
+    faults
+}
+
+/// All faults of an object by itself.
+#[must_use]
+pub fn validate_object(object: &Object) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    check(&mut faults, object, |report| match object {
+        Object::Namespace(namespace) => check_namespace(report, namespace),
+        Object::Pod(pod) => check_pod(report, pod),
+        Object::Node(node) => check_node(report, node),
+        Object::NetworkPolicy(policy) => check_policy(report, policy),
+        Object::ClusterNetworkPolicy(_) => {}
+    });
     faults
 }
 
@@ -64,17 +64,13 @@ pub fn canonical_net(net: IpNet) -> IpNet {
 type Report<'a> = dyn FnMut(String, String) + 'a;
 
 /// Runs the checks of one object; its name is worked out only if they find something.
-fn check(
-    faults: &mut Vec<Fault>,
-    object: impl Fn() -> Object,
-    checks: impl FnOnce(&mut Report<'_>),
-) {
+fn check(faults: &mut Vec<Fault>, object: &Object, checks: impl FnOnce(&mut Report<'_>)) {
     let mut found = Vec::new();
     checks(&mut |field, problem| found.push((field, problem)));
     if found.is_empty() {
         return;
     }
-    let object = object().key().to_string();
+    let object = object.key().to_string();
     faults.extend(found.into_iter().map(|(field, problem)| Fault {
         object: object.clone(),
         field,
@@ -257,57 +253,6 @@ fn check_address(report: &mut Report<'_>, field: &str, address: IpAddr) {
             field.to_owned(),
             format!("{address} is not the address of one host; want one that is"),
         );
-    }
-}
-
-/// Who has taken an address.
-#[derive(Clone, Copy)]
-enum Owner<'a> {
-    Pod(&'a Pod),
-    Node(&'a str),
-}
-
-/// One address, one owner. Pods in their node's network share the node's; pods that have run to
-/// their end own nothing.
-fn check_owners(faults: &mut Vec<Fault>, rules: &RuleSet) {
-    let mut owners: BTreeMap<IpAddr, Owner<'_>> = BTreeMap::new();
-    for node in rules.nodes() {
-        for address in &node.addresses {
-            owners.insert(address.to_canonical(), Owner::Node(&node.name));
-        }
-    }
-    let running = || rules.pods().filter(|pod| !pod.terminated);
-    for pod in running().filter(|pod| pod.host_network) {
-        let node = pod.node.as_deref().unwrap_or("(unknown)");
-        for address in &pod.addresses {
-            owners.entry(address.to_canonical()).or_insert(Owner::Node(node));
-        }
-    }
-    for pod in running().filter(|pod| !pod.host_network) {
-        for (place, address) in pod.addresses.iter().enumerate() {
-            let address = address.to_canonical();
-            let problem = match owners.insert(address, Owner::Pod(pod)) {
-                None => continue,
-                Some(Owner::Pod(other)) if std::ptr::eq(other, pod) => continue,
-                Some(Owner::Pod(other)) => format!(
-                    "{address} is the address of pod {} too; want an address of its own",
-                    other.key()
-                ),
-                Some(Owner::Node(node)) => {
-                    // The node keeps it, so that further pods are told the same.
-                    owners.insert(address, Owner::Node(node));
-                    format!(
-                        "{address} is the address of node {node}; want an address of its own, or \
-                         hostNetwork: true"
-                    )
-                }
-            };
-            faults.push(Fault {
-                object: Object::from(pod.clone()).key().to_string(),
-                field: format!("status.podIPs[{place}].ip"),
-                problem,
-            });
-        }
     }
 }
 

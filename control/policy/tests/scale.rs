@@ -10,8 +10,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use sluice_core::table::Table;
-use sluice_policy::compile::{CompileOptions, compile};
+use sluice_policy::compile::{CompileOptions, Compiler, compile};
 use sluice_policy::model::{
     Block, LabelSelector, Labels, NamedPort, Namespace, NetworkPolicy, Node, Peer, Pod, PolicyPort,
     PolicyType, Port, Protocol, Rule, RuleSet,
@@ -31,11 +30,11 @@ struct Size {
 #[test]
 fn a_thousand_pods_and_two_hundred_policies_compile() {
     let size = Size { pods: 1_000, namespaces: 100, policies: 200, unique_labels: true };
-    let spec = compile(&cluster(size), &CompileOptions::default()).unwrap();
-    assert_eq!(spec.endpoints.len(), 1_000);
-    assert_eq!(spec.identities.len(), 1_000);
-    assert_eq!(spec.policies.len(), 200);
-    assert!(spec.identities.iter().any(|identity| identity.ingress.is_some()));
+    let table = compile(&cluster(size), &CompileOptions::default()).unwrap();
+    assert_eq!(table.endpoints().count(), 1_000);
+    assert_eq!(table.identities().count(), 1_000);
+    assert_eq!(table.policies().count(), 200);
+    assert!(table.identities().any(|(_, identity)| identity.ingress.network_policy.is_some()));
 }
 
 #[test]
@@ -48,22 +47,15 @@ fn times() {
         for unique_labels in [false, true] {
             let rules = cluster(Size { pods, namespaces, policies, unique_labels });
             let start = std::time::Instant::now();
-            let spec = compile(&rules, &CompileOptions::default()).unwrap();
+            let compiler = Compiler::with(rules, &CompileOptions::default(), 1).unwrap();
             let compiled = start.elapsed();
-            let peers: usize = spec.policy_sets.iter().map(|set| set.by_identity.len()).sum();
-            let (identities, sets, ports) =
-                (spec.identities.len(), spec.policy_sets.len(), spec.port_sets.len());
-            let start = std::time::Instant::now();
-            let table = Table::new(1, spec);
-            let built = start.elapsed();
             println!(
-                "{pods} pods, {namespaces} namespaces, {policies} policies: compile {compiled:?}, \
-                 table {built:?}; {identities} identities, {sets} policy sets, {ports} port sets, \
-                 {peers} peers"
+                "{pods} pods, {namespaces} namespaces, {policies} policies: {compiled:?}; {:?}",
+                compiler.size()
             );
             if pods == 1_000 {
                 let start = std::time::Instant::now();
-                let reach = reach(&table, &[(Protocol::Tcp, 80)], Some(Family::V4));
+                let reach = reach(compiler.table(), &[(Protocol::Tcp, 80)], Some(Family::V4));
                 println!("  reach of {} pods: {:?}", reach.pods.len(), start.elapsed());
             }
         }

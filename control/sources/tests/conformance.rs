@@ -116,7 +116,7 @@ impl Cluster {
     }
 
     fn probe(&self, step: &Value, wrong: &mut Vec<String>) {
-        let table = Table::new(1, compile(&self.rules(), &CompileOptions::default()).unwrap());
+        let table = compile(&self.rules(), &CompileOptions::default()).unwrap();
         let protocol: Protocol = step["protocol"].as_str().unwrap().parse().unwrap();
         let port = u16::try_from(step["port"].as_u64().unwrap()).unwrap();
         for from in self.pods.keys() {

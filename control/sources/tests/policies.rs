@@ -50,7 +50,7 @@ fn table(file: &Path, cluster: &str) -> Table {
     options.manifest.strict = true;
     let (rules, warnings) = load(&[cluster_file, file.to_owned()], &options).unwrap();
     assert!(warnings.is_empty(), "{warnings:?}");
-    Table::new(1, compile(&rules, &CompileOptions::default()).unwrap())
+    compile(&rules, &CompileOptions::default()).unwrap()
 }
 
 /// Each line is `from to protocol/port`; what stands there is allowed, the same with `!` in

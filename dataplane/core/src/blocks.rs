@@ -1,9 +1,9 @@
 //! Address blocks (CIDRs with holes) and the longest-prefix trie that finds them.
 //!
-//! Every address belongs to exactly one *class*: the set of blocks that contain it. The
-//! classes are worked out once, when the trie is built, so that nested blocks, overlaps and
-//! `except` cost nothing when a packet is judged. Classes grow with the number of distinct
-//! prefixes, never with ports or policies.
+//! Each distinct CIDR is a prefix of the trie and knows the prefix around it, so that one
+//! look-up and a walk outwards meet every block whose CIDR contains the address. A block's holes
+//! are looked at only where a policy asks for that block. Memory grows with the number of CIDRs
+//! and holes; overlaps multiply nothing.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -20,7 +20,7 @@ pub struct BlockId(pub u32);
 pub struct Block {
     /// The addresses meant.
     pub cidr: IpNet,
-    /// The addresses taken out again. Each lies within `cidr`; the compiler refuses others.
+    /// The addresses taken out again.
     pub except: Vec<IpNet>,
 }
 
@@ -28,91 +28,143 @@ pub struct Block {
 pub struct BlockTrie {
     v4: IpLookupTable<Ipv4Addr, u32>,
     v6: IpLookupTable<Ipv6Addr, u32>,
-    classes: Vec<Box<[BlockId]>>,
+    prefixes: Vec<Prefix>,
+    /// By [`BlockId`]: what is taken out, sorted and disjoint.
+    holes: Vec<Box<[IpNet]>>,
+}
+
+/// A CIDR that some block has.
+#[derive(PartialEq, Eq)]
+struct Prefix {
+    cidr: IpNet,
+    /// The next one outwards that contains it.
+    outer: Option<u32>,
+    /// The blocks with this CIDR, sorted.
+    blocks: Vec<BlockId>,
 }
 
 impl BlockTrie {
-    /// Builds the trie of `blocks`, numbered by their place in the slice.
+    /// Builds the trie. The ids may leave gaps, but memory is taken for the gaps.
     #[must_use]
-    pub fn new(blocks: &[Block]) -> Self {
-        let mut trie =
-            Self { v4: IpLookupTable::new(), v6: IpLookupTable::new(), classes: Vec::new() };
-        let mut numbers: BTreeMap<Box<[BlockId]>, u32> = BTreeMap::new();
+    pub fn new<'a>(blocks: impl Iterator<Item = (BlockId, &'a Block)>) -> Self {
+        let mut trie = Self {
+            v4: IpLookupTable::new(),
+            v6: IpLookupTable::new(),
+            prefixes: Vec::new(),
+            holes: Vec::new(),
+        };
+        let mut by_cidr: BTreeMap<IpNet, Vec<BlockId>> = BTreeMap::new();
+        for (id, block) in blocks {
+            by_cidr.entry(block.cidr.trunc()).or_default().push(id);
+            trie.add_holes(id, &block.except);
+        }
         // Prefixes sort by address and then length, so a prefix follows those that contain it.
-        let mut enclosing: Vec<(IpNet, Box<[BlockId]>)> = Vec::new();
-        for (prefix, change) in changes(blocks) {
-            while enclosing.last().is_some_and(|(outer, _)| !outer.contains(&prefix)) {
+        let mut enclosing: Vec<(IpNet, u32)> = Vec::new();
+        for ((cidr, mut blocks), number) in by_cidr.into_iter().zip(0u32..) {
+            while enclosing.last().is_some_and(|(outer, _)| !outer.contains(&cidr)) {
                 enclosing.pop();
             }
-            let mut class: Vec<BlockId> =
-                enclosing.last().map(|(_, class)| class.to_vec()).unwrap_or_default();
-            class.extend(change.opened);
-            class.retain(|block| !change.closed.contains(block));
-            class.sort_unstable();
-            let class = class.into_boxed_slice();
-            let number = *numbers.entry(class.clone()).or_insert_with(|| {
-                trie.classes.push(class.clone());
-                u32::try_from(trie.classes.len() - 1).unwrap_or(u32::MAX)
-            });
-            trie.insert(prefix, number);
-            enclosing.push((prefix, class));
+            blocks.sort_unstable();
+            let outer = enclosing.last().map(|(_, outer)| *outer);
+            trie.prefixes.push(Prefix { cidr, outer, blocks });
+            trie.insert(cidr, number);
+            enclosing.push((cidr, number));
         }
         trie
     }
 
-    /// The blocks that contain `address`, sorted by number.
+    /// The blocks whose CIDR contains `address`, whatever their holes: groups from the longest
+    /// prefix outwards, each sorted by number.
     #[inline]
-    #[must_use]
-    pub fn blocks_of(&self, address: IpAddr) -> &[BlockId] {
-        let class = match address {
-            IpAddr::V4(v4) => self.v4.longest_match(v4).map(|(_, _, class)| *class),
-            IpAddr::V6(v6) => self.v6.longest_match(v6).map(|(_, _, class)| *class),
+    pub fn around(&self, address: IpAddr) -> impl Iterator<Item = &[BlockId]> {
+        let innermost = match address {
+            IpAddr::V4(v4) => self.v4.longest_match(v4).map(|(_, _, number)| *number),
+            IpAddr::V6(v6) => self.v6.longest_match(v6).map(|(_, _, number)| *number),
         };
-        class
-            .and_then(|class| self.classes.get(usize::try_from(class).ok()?))
-            .map_or(&[], |blocks| blocks)
+        let prefix = |number: u32| self.prefixes.get(number as usize);
+        let outwards = std::iter::successors(innermost.and_then(prefix), move |inner| {
+            inner.outer.and_then(prefix)
+        });
+        outwards.map(|prefix| &*prefix.blocks)
     }
 
-    fn insert(&mut self, prefix: IpNet, class: u32) {
+    /// Whether `address` lies in a hole of `block`.
+    #[inline]
+    #[must_use]
+    pub fn is_hole(&self, block: BlockId, address: IpAddr) -> bool {
+        let holes = self.holes.get(block.0 as usize).map_or(&[][..], |holes| holes);
+        let after = holes.partition_point(|hole| hole.network() <= address);
+        after.checked_sub(1).and_then(|at| holes.get(at)).is_some_and(|it| it.contains(&address))
+    }
+
+    /// Every CIDR and every hole: within each, but for those inside it, all addresses are alike.
+    pub fn nets(&self) -> impl Iterator<Item = IpNet> {
+        let cidrs = self.prefixes.iter().map(|prefix| prefix.cidr);
+        cidrs.chain(self.holes.iter().flatten().copied())
+    }
+
+    fn add_holes(&mut self, id: BlockId, except: &[IpNet]) {
+        let place = id.0 as usize;
+        if self.holes.len() <= place {
+            self.holes.resize_with(place + 1, Box::default);
+        }
+        if let Some(holes) = self.holes.get_mut(place) {
+            *holes = IpNet::aggregate(&except.to_vec()).into_boxed_slice();
+            holes.sort_unstable();
+        }
+    }
+
+    fn insert(&mut self, prefix: IpNet, number: u32) {
         match prefix {
             IpNet::V4(net) => {
-                self.v4.insert(net.network(), u32::from(net.prefix_len()), class);
+                self.v4.insert(net.network(), u32::from(net.prefix_len()), number);
             }
             IpNet::V6(net) => {
-                self.v6.insert(net.network(), u32::from(net.prefix_len()), class);
+                self.v6.insert(net.network(), u32::from(net.prefix_len()), number);
             }
         }
+    }
+}
+
+/// Equal blocks under equal numbers.
+impl PartialEq for BlockTrie {
+    fn eq(&self, other: &Self) -> bool {
+        self.prefixes == other.prefixes && self.holes == other.holes
+    }
+}
+
+impl Default for BlockTrie {
+    fn default() -> Self {
+        Self::new(std::iter::empty())
     }
 }
 
 impl std::fmt::Debug for BlockTrie {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlockTrie").field("classes", &self.classes.len()).finish_non_exhaustive()
+        f.debug_struct("BlockTrie").field("prefixes", &self.prefixes.len()).finish_non_exhaustive()
     }
-}
-
-/// The blocks that begin at a prefix, and those that have a hole there.
-#[derive(Default)]
-struct Change {
-    opened: Vec<BlockId>,
-    closed: Vec<BlockId>,
-}
-
-fn changes(blocks: &[Block]) -> BTreeMap<IpNet, Change> {
-    let mut changes: BTreeMap<IpNet, Change> = BTreeMap::new();
-    for (block, number) in blocks.iter().zip(0u32..) {
-        changes.entry(block.cidr.trunc()).or_default().opened.push(BlockId(number));
-        for hole in &block.except {
-            changes.entry(hole.trunc()).or_default().closed.push(BlockId(number));
-        }
-    }
-    changes
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
+
+    fn trie_of(blocks: &[Block]) -> BlockTrie {
+        BlockTrie::new((0..).map(BlockId).zip(blocks))
+    }
+
+    fn containing(trie: &BlockTrie, address: IpAddr) -> Vec<u32> {
+        let mut blocks: Vec<u32> = trie
+            .around(address)
+            .flatten()
+            .filter(|block| !trie.is_hole(**block, address))
+            .map(|block| block.0)
+            .collect();
+        blocks.sort_unstable();
+        blocks
+    }
 
     fn block(cidr: &str, except: &[&str]) -> Block {
         Block {
@@ -123,14 +175,12 @@ mod tests {
 
     #[test]
     fn a_hole_belongs_to_its_own_block_only() {
-        let trie = BlockTrie::new(&[
+        let trie = trie_of(&[
             block("10.0.0.0/8", &["10.1.0.0/16"]),
             block("10.1.2.0/24", &[]),
             block("0.0.0.0/0", &["10.1.2.3/32"]),
         ]);
-        let blocks = |address: &str| -> Vec<u32> {
-            trie.blocks_of(address.parse().unwrap()).iter().map(|id| id.0).collect()
-        };
+        let blocks = |address: &str| containing(&trie, address.parse().unwrap());
         assert_eq!(blocks("10.2.0.1"), [0, 2]);
         assert_eq!(blocks("10.1.0.1"), [2]);
         assert_eq!(blocks("10.1.2.1"), [1, 2]);
@@ -141,8 +191,8 @@ mod tests {
 
     #[test]
     fn a_block_whose_hole_is_the_whole_of_it_contains_nothing() {
-        let trie = BlockTrie::new(&[block("10.0.0.0/24", &["10.0.0.0/24"])]);
-        assert!(trie.blocks_of("10.0.0.7".parse().unwrap()).is_empty());
+        let trie = trie_of(&[block("10.0.0.0/24", &["10.0.0.0/24"])]);
+        assert!(containing(&trie, "10.0.0.7".parse().unwrap()).is_empty());
     }
 
     fn any_net() -> impl Strategy<Value = IpNet> {
@@ -176,14 +226,13 @@ mod tests {
             } else {
                 Ipv4Addr::from(bits << 26).into()
             };
-            let walked: Vec<BlockId> = blocks
+            let walked: Vec<u32> = blocks
                 .iter()
                 .zip(0u32..)
                 .filter(|(b, _)| b.cidr.contains(&address) && !b.except.iter().any(|e| e.contains(&address)))
-                .map(|(_, id)| BlockId(id))
+                .map(|(_, id)| id)
                 .collect();
-            let trie = BlockTrie::new(&blocks);
-            prop_assert_eq!(trie.blocks_of(address), &walked[..]);
+            prop_assert_eq!(containing(&trie_of(&blocks), address), walked);
         }
     }
 }

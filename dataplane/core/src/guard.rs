@@ -38,7 +38,7 @@ impl Residents {
     /// Nobody yet but the node that the table calls local, if it does.
     #[must_use]
     pub fn of(table: &Table) -> Self {
-        Self { endpoints: Vec::new(), nodes: table.spec().local_node.into_iter().collect() }
+        Self { endpoints: Vec::new(), nodes: table.local_node().into_iter().collect() }
     }
 
     /// Notes that `endpoint` has a port. The node that it runs on is then this one, whatever

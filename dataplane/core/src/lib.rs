@@ -9,15 +9,15 @@
 //! This crate owns the meaning of bytes and of the compiled [`table::Table`]. It refuses to do
 //! I/O, to lock, to wait, to log and to ask the time: whoever calls it brings those. It has no
 //! idea of Kubernetes; the compiler in `control/policy` turns manifests into a
-//! [`table::TableSpec`].
+//! [`table::Edit`].
 //!
 //! ```
 //! use sluice_core::address::NetworkId;
 //! use sluice_core::policy::Attempt;
-//! use sluice_core::table::{Table, TableSpec};
+//! use sluice_core::table::Table;
 //!
 //! // A table without pods knows everybody as a stranger, and strangers have no policy.
-//! let table = Table::new(1, TableSpec::default());
+//! let table = Table::empty();
 //! let decision = table.decide(&Attempt {
 //!     network: NetworkId::DEFAULT,
 //!     source: [192, 0, 2, 1].into(),
@@ -42,5 +42,6 @@ pub mod judge;
 pub mod packet;
 pub mod policy;
 pub mod ports;
+mod shared;
 pub mod table;
 pub mod time;

@@ -1,11 +1,14 @@
 //! What the table says of a connection that does not exist yet: both ends must allow it.
 //!
-//! This is the one place where the order of judgement is written down. `explain` and `reach`
-//! call it as the packet path does.
+//! This is the one place where the order of judgement is written down. `explain`, `reach` and
+//! `diff` call it as the packet path does.
 //!
 //! 1. A pod to its own address, and a pod and its own node: allowed.
-//! 2. NetworkPolicy: final for a pod that some policy selects in that direction.
-//! 3. A pod that no policy selects in that direction: allowed.
+//! 2. ClusterNetworkPolicies of the Admin tier: the first rule that matches accepts, denies, or
+//!    passes to the next tier.
+//! 3. NetworkPolicies: final for a pod that some policy selects in that direction.
+//! 4. ClusterNetworkPolicies of the Baseline tier, as in 2.
+//! 5. Nothing decided: allowed.
 //!
 //! Nodes and addresses outside the cluster have no policy of their own.
 
@@ -13,7 +16,8 @@ use std::net::IpAddr;
 
 use crate::address::NetworkId;
 use crate::ports::Protocol;
-use crate::table::{Direction, EndpointId, Party, PolicySetId, RuleId, Table};
+use crate::table::set::Asked;
+use crate::table::{Action, Direction, EndpointId, Party, PolicySet, RuleRef, Table, Tier};
 
 /// The first packet of a connection, reduced to what policies speak of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +52,14 @@ pub enum Reason {
     OwnNode,
     /// Allowed: this end is no pod, so no policy speaks for it.
     NotAPod,
-    /// Allowed: no policy selects the pod in this direction.
-    NotIsolated,
-    /// Allowed: this rule admits it.
-    Rule(RuleId),
-    /// Denied: none of these policies, which select the pod, has a rule that admits it.
-    NoRule(PolicySetId),
+    /// Allowed: no tier has decided.
+    Undecided,
+    /// Allowed: this rule accepts it.
+    Accepted(Tier, RuleRef),
+    /// Denied: this rule denies it.
+    Denied(Tier, RuleRef),
+    /// Denied: NetworkPolicies select the pod, and none has a rule that accepts it.
+    NoRule,
 }
 
 impl Decision {
@@ -70,7 +76,7 @@ impl Reason {
     #[inline]
     #[must_use]
     pub fn allows(self) -> bool {
-        !matches!(self, Self::NoRule(_))
+        !matches!(self, Self::Denied(..) | Self::NoRule)
     }
 }
 
@@ -119,21 +125,37 @@ impl Table {
         peer_address: IpAddr,
         attempt: &Attempt,
     ) -> Reason {
-        let Some(identity) = self.identity(subject) else { return Reason::NotAPod };
-        let set = match direction {
-            Direction::Egress => identity.1.egress,
-            Direction::Ingress => identity.1.ingress,
+        let Some(identity) = self.identity_of(subject) else { return Reason::NotAPod };
+        let tiers = identity.tiers(direction);
+        let asked = Asked {
+            groups: self.groups_of(peer),
+            address: peer_address,
+            protocol: attempt.protocol,
+            port: attempt.port,
         };
-        let Some(set) = set else { return Reason::NotIsolated };
-        let peer = self.identity(peer).map(|(id, _)| id);
-        self.admitting_rule(set, peer, peer_address, attempt.protocol, attempt.port)
-            .map_or(Reason::NoRule(set), Reason::Rule)
+        let first_match = |set: &PolicySet| set.first_match(self.blocks(), &asked);
+        if let Some(reason) = tiers
+            .admin
+            .as_deref()
+            .and_then(first_match)
+            .and_then(|rule| final_of(Tier::Admin, rule))
+        {
+            return reason;
+        }
+        if let Some(set) = tiers.network_policy.as_deref() {
+            return first_match(set)
+                .map_or(Reason::NoRule, |rule| Reason::Accepted(Tier::NetworkPolicy, rule));
+        }
+        let baseline = tiers.baseline.as_deref().and_then(first_match);
+        baseline.and_then(|rule| final_of(Tier::Baseline, rule)).unwrap_or(Reason::Undecided)
     }
+}
 
-    #[inline]
-    fn identity(&self, party: Party) -> Option<(crate::table::IdentityId, crate::table::Identity)> {
-        let Party::Pod(endpoint) = party else { return None };
-        let id = self.endpoint(endpoint)?.identity;
-        Some((id, *self.spec().identities.get(id.index())?))
+/// What the first rule of a tier comes to; `None` where it passes.
+fn final_of(tier: Tier, rule: RuleRef) -> Option<Reason> {
+    match rule.action {
+        Action::Accept => Some(Reason::Accepted(tier, rule)),
+        Action::Deny => Some(Reason::Denied(tier, rule)),
+        Action::Pass => None,
     }
 }

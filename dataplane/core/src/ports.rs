@@ -1,10 +1,10 @@
-//! Which protocols and ports a set of rules admits, and which rule admits each.
+//! Which protocols and ports some rules speak of, and which rule comes first for each.
 //!
 //! A [`PortSet`] is immutable, shared by every pair of parties that the same rules
 //! concern, and answers one packet with a binary search over disjoint ranges. It never
 //! holds addresses: peers and ports are kept apart so that neither multiplies the other.
 
-use crate::table::RuleId;
+use std::collections::BTreeSet;
 
 /// An IP protocol number as IANA assigns it.
 pub type Protocol = u8;
@@ -36,104 +36,130 @@ pub enum PortMatch {
     },
 }
 
-/// The union of what several rules admit. Built once, never changed.
+/// The place of a rule in its policy set: of several that match, the lowest decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rank(pub u32);
+
+/// The union of what several rules speak of. Built once, never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PortSet {
-    any: Option<RuleId>,
+    any: Option<Rank>,
     ranges: Box<[PortRange]>,
 }
 
-/// A range of one protocol, disjoint from its neighbours, and the rule that admits it.
+/// A range of one protocol, disjoint from its neighbours, and the first rule that speaks of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct PortRange {
     protocol: Protocol,
     first: u16,
     last: u16,
-    rule: RuleId,
+    rank: Rank,
 }
 
 impl PortSet {
-    /// Merges the entries. Where several rules admit one port, the lowest rule id is named.
+    /// Merges the entries. Where several rules speak of one port, the lowest rank is kept.
     #[must_use]
-    pub fn new(entries: &[(PortMatch, RuleId)]) -> Self {
-        let mut any: Option<RuleId> = None;
-        let mut ranges = Vec::new();
-        for &(port_match, rule) in entries {
-            match port_match {
-                PortMatch::Any => any = Some(any.map_or(rule, |known| known.min(rule))),
-                PortMatch::Range { protocol, first, last } => {
-                    ranges.push(PortRange { protocol, first, last, rule });
-                }
+    pub fn new(entries: &[(PortMatch, Rank)]) -> Self {
+        let any = entries.iter().filter(|(it, _)| *it == PortMatch::Any).map(|(_, rank)| *rank);
+        let any = any.min();
+        let ranges = entries.iter().filter_map(|&(port_match, rank)| match port_match {
+            // What comes after a rule for everything is never asked.
+            PortMatch::Range { protocol, first, last } if any.is_none_or(|any| rank < any) => {
+                Some(PortRange { protocol, first, last, rank })
             }
-        }
-        Self { any, ranges: disjoint(&ranges).into_boxed_slice() }
+            _ => None,
+        });
+        Self { any, ranges: disjoint(ranges.collect()).into_boxed_slice() }
     }
 
-    /// The rule that admits `protocol` to destination `port`; `port` is `None` where the
-    /// protocol has no ports.
+    /// The first rule that speaks of `protocol` and destination `port`; `port` is `None` where
+    /// the protocol has no ports.
     #[inline]
     #[must_use]
-    pub fn find(&self, protocol: Protocol, port: Option<u16>) -> Option<RuleId> {
-        if self.any.is_some() {
-            return self.any;
-        }
+    pub fn find(&self, protocol: Protocol, port: Option<u16>) -> Option<Rank> {
+        // A range is kept only where it comes before the rule for everything.
+        self.find_range(protocol, port).or(self.any)
+    }
+
+    #[inline]
+    fn find_range(&self, protocol: Protocol, port: Option<u16>) -> Option<Rank> {
         let port = port?;
         let after =
             self.ranges.partition_point(|range| (range.protocol, range.first) <= (protocol, port));
         let range = self.ranges.get(after.checked_sub(1)?)?;
-        (range.protocol == protocol && port <= range.last).then_some(range.rule)
+        (range.protocol == protocol && port <= range.last).then_some(range.rank)
     }
 
-    /// Whether the set admits nothing.
+    /// Whether the set speaks of nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.any.is_none() && self.ranges.is_empty()
     }
+
+    /// The ports at which the answer may change: each range's first, and the one past its last.
+    pub fn borders(&self) -> impl Iterator<Item = (Protocol, u16)> {
+        self.ranges.iter().flat_map(|range| {
+            let past = range.last.checked_add(1).map(|port| (range.protocol, port));
+            std::iter::once((range.protocol, range.first)).chain(past)
+        })
+    }
 }
 
-/// Splits overlapping ranges at each other's borders and keeps the lowest rule of each piece.
-fn disjoint(ranges: &[PortRange]) -> Vec<PortRange> {
-    // Borders as u32, so that the one past port 65535 exists.
-    let mut borders: Vec<(Protocol, u32)> = ranges
-        .iter()
-        .flat_map(|r| [(r.protocol, u32::from(r.first)), (r.protocol, u32::from(r.last) + 1)])
-        .collect();
-    borders.sort_unstable();
-    borders.dedup();
-
-    let mut pieces: Vec<PortRange> = Vec::new();
-    for pair in borders.windows(2) {
-        let [(protocol, first), (next_protocol, end)] = pair else { continue };
-        if protocol != next_protocol {
-            continue;
-        }
-        let (Ok(first), Ok(last)) = (u16::try_from(*first), u16::try_from(*end - 1)) else {
-            continue;
-        };
-        let covering = ranges
-            .iter()
-            .filter(|r| r.protocol == *protocol && r.first <= first && last <= r.last)
-            .map(|r| r.rule)
-            .min();
-        let Some(rule) = covering else { continue };
-        match pieces.last_mut() {
-            Some(previous)
-                if previous.protocol == *protocol
-                    && previous.rule == rule
-                    && u32::from(previous.last) + 1 == u32::from(first) =>
-            {
-                previous.last = last;
-            }
-            _ => pieces.push(PortRange { protocol: *protocol, first, last, rule }),
-        }
+/// Splits overlapping ranges at each other's borders and keeps the lowest rank of each piece.
+fn disjoint(mut ranges: Vec<PortRange>) -> Vec<PortRange> {
+    ranges.sort_unstable();
+    let mut pieces: Vec<PortRange> = Vec::with_capacity(ranges.len());
+    for of_protocol in ranges.chunk_by(|a, b| a.protocol == b.protocol) {
+        sweep(of_protocol, &mut pieces);
     }
     pieces
 }
 
+/// Walks along the ports of one protocol; `ranges` are sorted by their first port.
+fn sweep(ranges: &[PortRange], pieces: &mut Vec<PortRange>) {
+    // Where each range begins and, one past its last port, ends.
+    let mut borders: Vec<(u32, bool, usize)> = Vec::with_capacity(2 * ranges.len());
+    for (place, range) in ranges.iter().enumerate() {
+        borders.push((u32::from(range.first), true, place));
+        borders.push((u32::from(range.last) + 1, false, place));
+    }
+    borders.sort_unstable();
+    let mut open: BTreeSet<(Rank, usize)> = BTreeSet::new();
+    let mut borders = borders.into_iter().peekable();
+    while let Some((port, opens, place)) = borders.next() {
+        let Some(range) = ranges.get(place) else { continue };
+        if opens {
+            open.insert((range.rank, place));
+        } else {
+            open.remove(&(range.rank, place));
+        }
+        let Some(&(next, _, _)) = borders.peek() else { break };
+        let (Ok(first), Ok(last)) = (u16::try_from(port), u16::try_from(next.saturating_sub(1)))
+        else {
+            continue;
+        };
+        let Some(&(rank, _)) = open.first() else { continue };
+        if next == port {
+            continue;
+        }
+        match pieces.last_mut() {
+            Some(previous)
+                if previous.protocol == range.protocol
+                    && previous.rank == rank
+                    && previous.last.checked_add(1) == Some(first) =>
+            {
+                previous.last = last;
+            }
+            _ => pieces.push(PortRange { protocol: range.protocol, first, last, rank }),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn range(protocol: Protocol, first: u16, last: u16) -> PortMatch {
         PortMatch::Range { protocol, first, last }
@@ -142,20 +168,32 @@ mod tests {
     #[test]
     fn borders_are_inclusive() {
         let set =
-            PortSet::new(&[(range(TCP, 80, 81), RuleId(3)), (range(TCP, 65535, 65535), RuleId(4))]);
+            PortSet::new(&[(range(TCP, 80, 81), Rank(3)), (range(TCP, 65535, 65535), Rank(4))]);
         assert_eq!(set.find(TCP, Some(79)), None);
-        assert_eq!(set.find(TCP, Some(80)), Some(RuleId(3)));
-        assert_eq!(set.find(TCP, Some(81)), Some(RuleId(3)));
+        assert_eq!(set.find(TCP, Some(80)), Some(Rank(3)));
+        assert_eq!(set.find(TCP, Some(81)), Some(Rank(3)));
         assert_eq!(set.find(TCP, Some(82)), None);
-        assert_eq!(set.find(TCP, Some(65535)), Some(RuleId(4)));
+        assert_eq!(set.find(TCP, Some(65535)), Some(Rank(4)));
         assert_eq!(set.find(UDP, Some(80)), None);
     }
 
     #[test]
+    fn the_first_rule_decides_between_a_range_and_everything() {
+        let set = PortSet::new(&[
+            (range(TCP, 80, 80), Rank(1)),
+            (PortMatch::Any, Rank(2)),
+            (range(TCP, 70, 90), Rank(3)),
+        ]);
+        assert_eq!(set.find(TCP, Some(80)), Some(Rank(1)));
+        assert_eq!(set.find(TCP, Some(81)), Some(Rank(2)));
+        assert_eq!(set.borders().collect::<Vec<_>>(), [(TCP, 80), (TCP, 81)]);
+    }
+
+    #[test]
     fn any_admits_protocols_without_ports() {
-        let set = PortSet::new(&[(PortMatch::Any, RuleId(1))]);
-        assert_eq!(set.find(ICMP, None), Some(RuleId(1)));
-        assert_eq!(PortSet::new(&[(range(TCP, 0, 65535), RuleId(1))]).find(ICMP, None), None);
+        let set = PortSet::new(&[(PortMatch::Any, Rank(1))]);
+        assert_eq!(set.find(ICMP, None), Some(Rank(1)));
+        assert_eq!(PortSet::new(&[(range(TCP, 0, 65535), Rank(1))]).find(ICMP, None), None);
     }
 
     #[test]
@@ -174,7 +212,7 @@ mod tests {
             let entries: Vec<_> = rules
                 .iter()
                 .zip(0u32..)
-                .map(|(&(protocol, first, len), id)| (range(protocol, first, first + len), RuleId(id)))
+                .map(|(&(protocol, first, len), id)| (range(protocol, first, first + len), Rank(id)))
                 .collect();
             let walked = entries
                 .iter()

@@ -1,21 +1,28 @@
 //! The compiled table: who an address is, and what each of them may do.
 //!
-//! A table is immutable. The compiler describes it as a [`TableSpec`]; [`Table::new`] builds
-//! the look-up structures. Peers are found by identity and by address block, ports by
-//! [`PortSet`], and the two are never multiplied with each other.
+//! A table is immutable. A new one is an [`Edit`] of an older one and shares with it whatever
+//! is the same, so that a pod which joins costs the same however large the cluster is. Peers are
+//! found by group and by address block, ports by [`crate::ports::PortSet`], and they are never
+//! multiplied with each other.
 //!
 //! ```text
-//! address --(exact)--> Party::Pod --> identity --> policy set --+-- any peer ----> port set
-//!         \-(exact)--> Party::Node                              +-- identity ----> port set
-//!         \-(trie)---> blocks                                   +-- block -------> port set
+//! address --(exact)--> Party::Pod --> identity --+--> policy sets --+-- any peer -> port set
+//!         \-(exact)--> Party::Node --------------+--> groups -------+-- group ----> port set
+//!         \-(trie)---> blocks --------------------------------------+-- block ----> port set
 //! ```
 
-use std::collections::HashMap;
+mod edit;
+pub(crate) mod set;
+
 use std::net::IpAddr;
+use std::sync::Arc;
+
+pub use edit::Edit;
+pub use set::{Action, GroupId, PolicySet, RuleRef};
 
 use crate::address::NetworkId;
-use crate::blocks::{Block, BlockId, BlockTrie};
-use crate::ports::PortSet;
+use crate::blocks::BlockTrie;
+use crate::shared::{SharedMap, Slots};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
@@ -24,7 +31,7 @@ macro_rules! number {
         pub struct $name(pub u32);
 
         impl $name {
-            /// The place in the slice that this number counts through.
+            /// The place that this number counts to.
             #[inline]
             #[must_use]
             pub fn index(self) -> usize {
@@ -33,6 +40,7 @@ macro_rules! number {
         }
     };
 }
+pub(crate) use number;
 
 number!(
     /// The number of an [`Endpoint`] of a table. It means nothing in another revision.
@@ -47,44 +55,9 @@ number!(
     NodeId
 );
 number!(
-    /// The number of a policy's name in a table.
+    /// The number of a [`Policy`] of a table.
     PolicyId
 );
-number!(
-    /// The number of a [`PolicySet`] of a table.
-    PolicySetId
-);
-number!(
-    /// The number of a [`PortSet`] of a table.
-    PortSetId
-);
-number!(
-    /// The number of a [`Rule`] of a table.
-    RuleId
-);
-
-/// Everything that a table is made of, as plain lists. An id is a place in its list.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TableSpec {
-    /// The pods.
-    pub endpoints: Vec<Endpoint>,
-    /// What pods with the same labels share.
-    pub identities: Vec<Identity>,
-    /// The nodes of the cluster.
-    pub nodes: Vec<Node>,
-    /// The node that this Sluice runs on, where it is known.
-    pub local_node: Option<NodeId>,
-    /// The distinct sets of policies that select some pod.
-    pub policy_sets: Vec<PolicySet>,
-    /// The distinct address blocks that rules name.
-    pub blocks: Vec<Block>,
-    /// The distinct unions of ports that rules admit.
-    pub port_sets: Vec<PortSet>,
-    /// Where each rule was written.
-    pub rules: Vec<Rule>,
-    /// The names of the policies, `namespace/name`.
-    pub policies: Vec<Box<str>>,
-}
 
 /// A pod's attachment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,54 +66,69 @@ pub struct Endpoint {
     pub name: Box<str>,
     /// The network on which `addresses` are valid.
     pub network: NetworkId,
-    /// The pod's own addresses; none yet is legal.
+    /// The pod's addresses; none yet is legal.
     pub addresses: Vec<IpAddr>,
-    /// What its labels and policies come to.
-    pub identity: IdentityId,
+    /// What its labels and policies come to; `None` for a pod in its node's network, whose
+    /// addresses are the node's.
+    pub identity: Option<IdentityId>,
     /// The node that it runs on, where it is known.
     pub node: Option<NodeId>,
 }
 
-/// The policies of a pod; pods of one namespace with the same labels and named ports share it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What pods of one namespace with the same labels and named ports share.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
-    /// The policies that isolate it for egress; `None` where none does.
-    pub egress: Option<PolicySetId>,
-    /// The policies that isolate it for ingress; `None` where none does.
-    pub ingress: Option<PolicySetId>,
+    /// The groups that it is in, as a peer; sorted.
+    pub groups: Arc<[GroupId]>,
+    /// The policies for what it sends.
+    pub egress: Tiers,
+    /// The policies for what it receives.
+    pub ingress: Tiers,
+}
+
+/// The policies of an identity in one direction, in the order in which they are asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tiers {
+    /// ClusterNetworkPolicies of the Admin tier.
+    pub admin: Option<Arc<PolicySet>>,
+    /// NetworkPolicies: final where there are any.
+    pub network_policy: Option<Arc<PolicySet>>,
+    /// ClusterNetworkPolicies of the Baseline tier.
+    pub baseline: Option<Arc<PolicySet>>,
+}
+
+/// The tiers of policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// ClusterNetworkPolicies that are asked first.
+    Admin,
+    /// NetworkPolicies.
+    NetworkPolicy,
+    /// ClusterNetworkPolicies that are asked last.
+    Baseline,
 }
 
 /// A node of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Node {
     /// The node's name.
     pub name: Box<str>,
     /// The node's own addresses.
     pub addresses: Vec<IpAddr>,
+    /// The groups that it is in, as a peer; sorted.
+    pub groups: Arc<[GroupId]>,
 }
 
-/// The union of the policies that select a pod in one direction.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PolicySet {
-    /// The policies, sorted.
-    pub policies: Vec<PolicyId>,
-    /// What every peer is admitted to.
-    pub any_peer: Option<PortSetId>,
-    /// What pods are admitted to, by their identity.
-    pub by_identity: Vec<(IdentityId, PortSetId)>,
-    /// What addresses are admitted to, by the block that holds them. Blocks match pods too.
-    pub by_block: Vec<(BlockId, PortSetId)>,
-}
-
-/// Where a rule was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rule {
-    /// The policy that holds it.
-    pub policy: PolicyId,
-    /// The direction of the list that it stands in.
-    pub direction: Direction,
-    /// Its place in that list, counted from 0.
-    pub index: u32,
+/// What people call a policy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Its kind, such as `NetworkPolicy`.
+    pub kind: &'static str,
+    /// `namespace/name`, or the name of a policy without a namespace.
+    pub name: Box<str>,
+    /// The names of its rules by direction ([`Direction::Egress`] first); empty where they have
+    /// none.
+    pub rule_names: [Vec<Box<str>>; 2],
 }
 
 /// A direction as the endpoint sees it.
@@ -164,68 +152,54 @@ pub enum Party {
 }
 
 /// A compiled table of one revision.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Table {
     revision: u64,
-    spec: TableSpec,
-    parties: HashMap<(NetworkId, IpAddr), Party, ahash::RandomState>,
-    endpoints: HashMap<Box<str>, EndpointId, ahash::RandomState>,
-    blocks: BlockTrie,
-    policy_sets: Vec<PolicySetIndex>,
-}
-
-/// A policy set with its lists turned into maps.
-#[derive(Debug)]
-struct PolicySetIndex {
-    any_peer: Option<PortSetId>,
-    by_identity: HashMap<IdentityId, PortSetId, ahash::RandomState>,
-    by_block: HashMap<BlockId, PortSetId, ahash::RandomState>,
+    local_node: Option<NodeId>,
+    endpoints: Slots<Arc<Endpoint>>,
+    identities: Slots<Identity>,
+    nodes: Slots<Arc<Node>>,
+    policies: Slots<Arc<Policy>>,
+    parties: SharedMap<(NetworkId, IpAddr), Party>,
+    names: SharedMap<Box<str>, EndpointId>,
+    blocks: Arc<BlockTrie>,
 }
 
 impl Table {
-    /// Builds the look-up structures of `spec`.
-    ///
-    /// Where a pod and a node hold the same address on network 0 the node is meant, since such
-    /// a pod lives in the node's own network. An id that points outside its list finds nothing.
+    /// The empty table of the start, of revision 0: nobody is known.
     #[must_use]
-    pub fn new(revision: u64, spec: TableSpec) -> Self {
-        let mut parties = HashMap::default();
-        let mut endpoints = HashMap::default();
-        for (endpoint, number) in spec.endpoints.iter().zip(0u32..) {
-            endpoints.insert(endpoint.name.clone(), EndpointId(number));
-            for &address in &endpoint.addresses {
-                parties.insert((endpoint.network, address), Party::Pod(EndpointId(number)));
-            }
+    pub fn empty() -> Self {
+        Self {
+            revision: 0,
+            local_node: None,
+            endpoints: Slots::new(),
+            identities: Slots::new(),
+            nodes: Slots::new(),
+            policies: Slots::new(),
+            parties: SharedMap::new(),
+            names: SharedMap::new(),
+            blocks: Arc::default(),
         }
-        for (node, number) in spec.nodes.iter().zip(0u32..) {
-            for &address in &node.addresses {
-                parties.insert((NetworkId::DEFAULT, address), Party::Node(NodeId(number)));
-            }
-        }
-        let blocks = BlockTrie::new(&spec.blocks);
-        let policy_sets = spec
-            .policy_sets
-            .iter()
-            .map(|set| PolicySetIndex {
-                any_peer: set.any_peer,
-                by_identity: set.by_identity.iter().copied().collect(),
-                by_block: set.by_block.iter().copied().collect(),
-            })
-            .collect();
-        Self { revision, spec, parties, endpoints, blocks, policy_sets }
     }
 
-    /// The revision under which the table was published. 0 is the empty table of the start.
+    /// The same table under another revision.
+    #[must_use]
+    pub fn with_revision(mut self, revision: u64) -> Self {
+        self.revision = revision;
+        self
+    }
+
+    /// The revision under which the table was published.
     #[inline]
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.revision
     }
 
-    /// The lists that the table was built from.
+    /// The node that this Sluice runs on, where it is known.
     #[must_use]
-    pub fn spec(&self) -> &TableSpec {
-        &self.spec
+    pub fn local_node(&self) -> Option<NodeId> {
+        self.local_node
     }
 
     /// Who holds `address` on `network`.
@@ -238,60 +212,132 @@ impl Table {
     /// The endpoint with this `namespace/name`.
     #[must_use]
     pub fn endpoint_named(&self, name: &str) -> Option<EndpointId> {
-        self.endpoints.get(name).copied()
+        self.names.get(name).copied()
     }
 
     /// An endpoint by its number.
     #[inline]
     #[must_use]
     pub fn endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
-        self.spec.endpoints.get(id.index())
+        self.endpoints.get(id.index()).map(|endpoint| &**endpoint)
     }
 
-    /// Where a rule was written, and the name of its policy.
-    #[must_use]
-    pub fn rule(&self, id: RuleId) -> Option<(Rule, &str)> {
-        let rule = *self.spec.rules.get(id.index())?;
-        Some((rule, self.policy_name(rule.policy)?))
+    /// All endpoints, in the order of their numbers.
+    pub fn endpoints(&self) -> impl Iterator<Item = (EndpointId, &Endpoint)> {
+        self.endpoints.iter().map(|(id, endpoint)| (EndpointId(id), &**endpoint))
     }
 
-    /// The name of a policy, `namespace/name`.
-    #[must_use]
-    pub fn policy_name(&self, id: PolicyId) -> Option<&str> {
-        self.spec.policies.get(id.index()).map(|name| &**name)
-    }
-
-    /// The policies of `set`.
-    #[must_use]
-    pub fn policies_of(&self, set: PolicySetId) -> &[PolicyId] {
-        self.spec.policy_sets.get(set.index()).map_or(&[], |set| &set.policies)
-    }
-
-    /// The rule of `set` that admits `peer` at `address` to `protocol` and `port`.
+    /// An identity by its number.
     #[inline]
-    pub(crate) fn admitting_rule(
-        &self,
-        set: PolicySetId,
-        peer: Option<IdentityId>,
-        address: IpAddr,
-        protocol: crate::ports::Protocol,
-        port: Option<u16>,
-    ) -> Option<RuleId> {
-        let set = self.policy_sets.get(set.index())?;
-        let find = |id: PortSetId| self.spec.port_sets.get(id.index())?.find(protocol, port);
-        if let Some(rule) = set.any_peer.and_then(find) {
-            return Some(rule);
+    #[must_use]
+    pub fn identity(&self, id: IdentityId) -> Option<&Identity> {
+        self.identities.get(id.index())
+    }
+
+    /// All identities, in the order of their numbers.
+    pub fn identities(&self) -> impl Iterator<Item = (IdentityId, &Identity)> {
+        self.identities.iter().map(|(id, identity)| (IdentityId(id), identity))
+    }
+
+    /// A node by its number.
+    #[inline]
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.index()).map(|node| &**node)
+    }
+
+    /// All nodes, in the order of their numbers.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().map(|(id, node)| (NodeId(id), &**node))
+    }
+
+    /// A policy by its number.
+    #[must_use]
+    pub fn policy(&self, id: PolicyId) -> Option<&Policy> {
+        self.policies.get(id.index()).map(|policy| &**policy)
+    }
+
+    /// All policies, in the order of their numbers.
+    pub fn policies(&self) -> impl Iterator<Item = (PolicyId, &Policy)> {
+        self.policies.iter().map(|(id, policy)| (PolicyId(id), &**policy))
+    }
+
+    /// The blocks that rules name.
+    #[inline]
+    #[must_use]
+    pub fn blocks(&self) -> &BlockTrie {
+        &self.blocks
+    }
+
+    /// The identity of a pod; `None` for everybody else.
+    #[inline]
+    #[must_use]
+    pub fn identity_of(&self, party: Party) -> Option<&Identity> {
+        let Party::Pod(endpoint) = party else { return None };
+        self.identity(self.endpoint(endpoint)?.identity?)
+    }
+
+    /// The groups that a party is in.
+    #[inline]
+    pub(crate) fn groups_of(&self, party: Party) -> &[GroupId] {
+        match party {
+            Party::Pod(_) => self.identity_of(party).map_or(&[], |identity| &identity.groups),
+            Party::Node(node) => self.node(node).map_or(&[], |node| &node.groups),
+            Party::External => &[],
         }
-        let by_identity = peer.and_then(|peer| set.by_identity.get(&peer).copied());
-        if let Some(rule) = by_identity.and_then(find) {
-            return Some(rule);
-        }
-        if set.by_block.is_empty() {
-            return None;
-        }
-        self.blocks
-            .blocks_of(address)
-            .iter()
-            .find_map(|block| set.by_block.get(block).copied().and_then(find))
     }
 }
+
+/// Equal lists under equal numbers; who holds which address follows from them.
+impl PartialEq for Table {
+    fn eq(&self, other: &Self) -> bool {
+        self.revision == other.revision
+            && self.local_node == other.local_node
+            && self.endpoints == other.endpoints
+            && self.identities == other.identities
+            && self.nodes == other.nodes
+            && self.policies == other.policies
+            && self.blocks == other.blocks
+    }
+}
+
+impl Identity {
+    /// The policies for one direction.
+    #[inline]
+    #[must_use]
+    pub fn tiers(&self, direction: Direction) -> &Tiers {
+        match direction {
+            Direction::Egress => &self.egress,
+            Direction::Ingress => &self.ingress,
+        }
+    }
+}
+
+impl Tiers {
+    /// The policies of one tier.
+    #[must_use]
+    pub fn of(&self, tier: Tier) -> Option<&PolicySet> {
+        let set = match tier {
+            Tier::Admin => &self.admin,
+            Tier::NetworkPolicy => &self.network_policy,
+            Tier::Baseline => &self.baseline,
+        };
+        set.as_deref()
+    }
+}
+
+impl Policy {
+    /// The name of one of its rules, if it has one.
+    #[must_use]
+    pub fn rule_name(&self, direction: Direction, index: u32) -> Option<&str> {
+        let [egress, ingress] = &self.rule_names;
+        let names = match direction {
+            Direction::Egress => egress,
+            Direction::Ingress => ingress,
+        };
+        names.get(index as usize).map(|name| &**name).filter(|name| !name.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests;

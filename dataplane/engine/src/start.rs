@@ -9,7 +9,7 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use sluice_core::conntrack::Connections;
 use sluice_core::flow::FlowHasher;
-use sluice_core::table::{Table, TableSpec};
+use sluice_core::table::Table;
 use sluice_xdp::{FramePool, Umem};
 
 use crate::clock::Clock;
@@ -53,7 +53,7 @@ pub(crate) fn prepare(
     for _ in 0..worker_count {
         desks.push(CachePadded::new(Desk::new().map_err(start_error)?));
     }
-    let empty = Arc::new(Table::new(0, TableSpec::default()));
+    let empty = Arc::new(Table::empty());
     let shared = Arc::new(Shared {
         scene: ArcSwap::from_pointee(Scene::new(1, empty, Vec::new(), Fdb::default())),
         desks: desks.into_boxed_slice(),

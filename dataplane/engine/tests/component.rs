@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
@@ -11,10 +12,10 @@ use sluice_core::address::{Mac, NetworkId};
 use sluice_core::conntrack::state::Timeouts;
 use sluice_core::drop::DropReason;
 use sluice_core::judge::Established;
-use sluice_core::ports::{PortMatch, PortSet, UDP};
+use sluice_core::ports::{PortMatch, PortSet, Rank, UDP};
 use sluice_core::table::{
-    Direction, Endpoint, Identity, IdentityId, PolicyId, PolicySet, PolicySetId, PortSetId, Rule,
-    RuleId, Table, TableSpec,
+    Action, Edit, Endpoint, EndpointId, Identity, IdentityId, PolicyId, PolicySet, RuleRef, Table,
+    Tiers,
 };
 use sluice_engine::io::memory::Wire;
 use sluice_engine::port::{PortKind, PortSpec};
@@ -71,38 +72,36 @@ fn add_pod(engine: &Engine, n: u8) -> Wire {
     add(engine, spec(&format!("pod-{n}"), kind))
 }
 
-fn pods(count: u8, network: NetworkId) -> TableSpec {
-    let endpoint = |n: u8| Endpoint {
-        name: format!("shop/p{n}").into(),
-        network,
-        addresses: vec![IpAddr::from(address(n))],
-        identity: IdentityId(0),
-        node: None,
-    };
-    TableSpec {
-        endpoints: (1..=count).map(endpoint).collect(),
-        identities: vec![Identity { egress: None, ingress: None }],
-        ..TableSpec::default()
+fn pods(count: u8, network: NetworkId) -> Edit {
+    pods_with(count, network, Identity::default())
+}
+
+fn pods_with(count: u8, network: NetworkId, identity: Identity) -> Edit {
+    let mut edit = Table::empty().edit();
+    edit.set_identity(IdentityId(0), Some(identity));
+    for n in 1..=count {
+        let endpoint = Endpoint {
+            name: format!("shop/p{n}").into(),
+            network,
+            addresses: vec![IpAddr::from(address(n))],
+            identity: Some(IdentityId(0)),
+            node: None,
+        };
+        edit.set_endpoint(EndpointId(n.into()), Some(endpoint));
     }
+    edit
 }
 
 /// All pods may reach UDP 53 of each other and nothing else.
-fn dns_only(count: u8) -> TableSpec {
-    TableSpec {
-        identities: vec![Identity { egress: None, ingress: Some(PolicySetId(0)) }],
-        policy_sets: vec![PolicySet {
-            policies: vec![PolicyId(0)],
-            any_peer: Some(PortSetId(0)),
-            ..PolicySet::default()
-        }],
-        port_sets: vec![PortSet::new(&[(
-            PortMatch::Range { protocol: UDP, first: 53, last: 53 },
-            RuleId(0),
-        )])],
-        rules: vec![Rule { policy: PolicyId(0), direction: Direction::Ingress, index: 0 }],
-        policies: vec!["shop/dns".into()],
-        ..pods(count, NetworkId::DEFAULT)
-    }
+fn dns_only(count: u8) -> Edit {
+    let dns = (PortMatch::Range { protocol: UDP, first: 53, last: 53 }, Rank(0));
+    let set = PolicySet {
+        rules: vec![RuleRef { policy: PolicyId(0), index: 0, action: Action::Accept }],
+        any_peer: Some(Arc::new(PortSet::new(&[dns]))),
+        ..PolicySet::default()
+    };
+    let ingress = Tiers { network_policy: Some(Arc::new(set)), ..Tiers::default() };
+    pods_with(count, NetworkId::DEFAULT, Identity { ingress, ..Identity::default() })
 }
 
 fn udp(from: u8, to: u8, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {
@@ -151,7 +150,7 @@ fn settle(engine: &Engine, rx_frames: u64) {
 fn a_frame_crosses_byte_for_byte_and_only_where_it_is_meant() {
     let engine = engine(1);
     let wires: Vec<Wire> = (1..=3).map(|n| add_pod(&engine, n)).collect();
-    engine.publish(Table::new(1, pods(3, NetworkId::DEFAULT))).unwrap();
+    engine.publish(pods(3, NetworkId::DEFAULT).finish(1)).unwrap();
     let frame = udp(1, 2, (1000, 53), b"which?");
     assert!(wires[0].push(&frame));
     assert_eq!(receive(&wires[1]), frame);
@@ -178,8 +177,8 @@ fn a_table_is_in_force_on_every_worker_once_publish_returns() {
     let mut sent = 0;
     for revision in 1..=40 {
         let open = revision % 2 == 0;
-        let spec = if open { pods(2, NetworkId::DEFAULT) } else { dns_only(2) };
-        engine.publish(Table::new(revision, spec)).unwrap();
+        let table = if open { pods(2, NetworkId::DEFAULT) } else { dns_only(2) };
+        engine.publish(table.finish(revision)).unwrap();
         assert_eq!(engine.revisions(), [revision, revision]);
         // A port of its own each time, so that flows fall to both workers.
         let port = 2000 + u16::try_from(revision).unwrap();
@@ -194,7 +193,7 @@ fn a_table_is_in_force_on_every_worker_once_publish_returns() {
 fn two_workers_lose_duplicate_and_reorder_nothing() {
     let engine = engine(2);
     let wires: Vec<Wire> = (1..=2).map(|n| add_pod(&engine, n)).collect();
-    engine.publish(Table::new(1, pods(2, NetworkId::DEFAULT))).unwrap();
+    engine.publish(pods(2, NetworkId::DEFAULT).finish(1)).unwrap();
     let flows = 16u16;
     let rounds = 400u32;
     let mut next = vec![0u32; usize::from(flows)];
@@ -232,7 +231,7 @@ fn broadcast_reaches_everybody_else_and_an_answer_only_the_asker() {
     let pod_2 = add_pod(&engine, 2);
     let uplink = add(&engine, spec("uplink", PortKind::Uplink));
     let host = add(&engine, spec("host", PortKind::Host));
-    engine.publish(Table::new(1, pods(2, NetworkId::DEFAULT))).unwrap();
+    engine.publish(pods(2, NetworkId::DEFAULT).finish(1)).unwrap();
 
     // Somebody outside asks, is learned, and is answered alone.
     let request = arp_request(77, 1);
@@ -260,7 +259,7 @@ fn flooding_is_limited_by_port() {
     let engine = engine(1);
     let pod_1 = add_pod(&engine, 1);
     let pod_2 = add_pod(&engine, 2);
-    engine.publish(Table::new(1, pods(2, NetworkId::DEFAULT))).unwrap();
+    engine.publish(pods(2, NetworkId::DEFAULT).finish(1)).unwrap();
     let request = arp_request(1, 2);
     let total = 5000;
     for _ in 0..total {
@@ -278,7 +277,7 @@ fn flooding_is_limited_by_port() {
 fn ports_come_and_go_under_traffic_and_every_frame_comes_back() {
     let engine = engine(2);
     let pod_1 = add_pod(&engine, 1);
-    engine.publish(Table::new(1, pods(2, NetworkId::DEFAULT))).unwrap();
+    engine.publish(pods(2, NetworkId::DEFAULT).finish(1)).unwrap();
     let frame = udp(1, 2, (1000, 53), b"");
     let mut pushed = 0;
     for _ in 0..20 {
@@ -328,7 +327,7 @@ fn a_trunk_tags_the_network_of_an_access_port() {
         add(&engine, PortSpec { networks: BTreeMap::from([(blue, None)]), ..spec("pod-1", kind) });
     let trunk = BTreeMap::from([(NetworkId::DEFAULT, None), (blue, Some(100))]);
     let uplink = add(&engine, PortSpec { networks: trunk, ..spec("uplink", PortKind::Uplink) });
-    engine.publish(Table::new(1, pods(1, blue))).unwrap();
+    engine.publish(pods(1, blue).finish(1)).unwrap();
 
     let plain = udp(1, 77, (1, 2), b"x");
     assert!(pod.push(&plain));
@@ -355,7 +354,7 @@ fn garbage_is_counted_and_every_frame_comes_back() {
     let engine = engine(2);
     let pod_1 = add_pod(&engine, 1);
     let pod_2 = add_pod(&engine, 2);
-    engine.publish(Table::new(1, pods(2, NetworkId::DEFAULT))).unwrap();
+    engine.publish(pods(2, NetworkId::DEFAULT).finish(1)).unwrap();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut random = move || {
         state ^= state << 13;

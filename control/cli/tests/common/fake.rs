@@ -33,7 +33,7 @@ struct State {
 impl Fake {
     fn table(&self) -> Table {
         let state = self.0.lock().unwrap();
-        Table::new(state.revision, compile(&state.rules, &CompileOptions::default()).unwrap())
+        compile(&state.rules, &CompileOptions::default()).unwrap()
     }
 }
 

@@ -1,403 +1,384 @@
-//! Policy sets: what the policies of a pod come to, in one direction.
+//! Policy sets: what the policies that select an identity come to, in one direction and tier.
 //!
-//! Each distinct list of policies is worked out once, with one exception: a named port of an
-//! ingress rule stands for a number that the subject chooses, so subjects that choose other
-//! numbers have sets of their own. For egress the peer chooses, and named ports are resolved
-//! peer by peer.
+//! Sets, blocks and port sets that are equal are stored once. Named ports are resolved on the
+//! destination pod: for ingress that is the subject, so the numbers that it gives are part of
+//! what tells sets apart; for egress it is the peer, so each number has a group of its own.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::rc::Rc;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
-use ipnet::IpNet;
-use sluice_core::blocks::{Block, BlockId};
-use sluice_core::ports::{PortMatch, PortSet};
-use sluice_core::table::{
-    Direction, IdentityId, PolicyId, PolicySet, PolicySetId, PortSetId, Rule, RuleId,
-};
+use sluice_core::blocks::{Block, BlockId, BlockTrie};
+use sluice_core::ports::{PortMatch, PortSet, Rank};
+use sluice_core::table::{Direction, GroupId, PolicyId, PolicySet, RuleRef, Tier, Tiers};
 
-use super::index::Population;
-use super::number;
-use crate::model;
-use crate::model::{LabelSelector, NamedPort, NetworkPolicy, Peer, Peers, Port, Ports};
-use crate::validate::canonical_net;
+use super::groups::{GroupKey, Groups, PortOfName, Regrouped, Scope};
+use super::lower::{Clause, PeerTerm, PortTerms};
+use super::nodes::Nodes;
+use super::numbers::Slab;
+use super::policies::Policies;
+use super::population::{Population, PortNames};
+use crate::model::{LabelSelector, NamedPort, Protocol};
 
-/// What one rule admits to, ready to be merged with others.
-type Entries = Vec<(PortMatch, RuleId)>;
+/// The sets of an identity, one for each direction and tier in the order of [`PLACES`].
+pub(super) type SetIds = [Option<u32>; 6];
 
-/// The lists of a table.
-type Lists = (Vec<PolicySet>, Vec<PortSet>, Vec<Block>, Vec<Rule>);
+/// The places of [`SetIds`].
+pub(super) const PLACES: [(Direction, Tier); 6] = [
+    (Direction::Egress, Tier::Admin),
+    (Direction::Egress, Tier::NetworkPolicy),
+    (Direction::Egress, Tier::Baseline),
+    (Direction::Ingress, Tier::Admin),
+    (Direction::Ingress, Tier::NetworkPolicy),
+    (Direction::Ingress, Tier::Baseline),
+];
 
-/// Builds policy sets and stores each distinct thing once.
-pub(super) struct Sets<'p, 'a> {
-    population: &'p Population<'a>,
-    policies: Vec<Policy<'a>>,
-    rules: Vec<Rule>,
-    policy_sets: Vec<PolicySet>,
-    policy_set_ids: HashMap<SetKey<'a>, PolicySetId>,
-    port_sets: Vec<PortSet>,
-    port_set_ids: HashMap<PortSet, PortSetId>,
-    blocks: Vec<Block>,
-    block_ids: HashMap<Block, BlockId>,
-    selected: HashMap<PeerKey<'a>, Rc<[IdentityId]>>,
+/// What tells two sets apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct SetKey {
+    pub(super) direction: Direction,
+    /// All of one tier, in the order in which they are asked.
+    pub(super) policies: Vec<PolicyId>,
+    /// For ingress: the subject's named ports that the policies speak of.
+    pub(super) subject_ports: Vec<NamedPort>,
 }
 
-/// What tells two policy sets apart: the named ports are the subject's, as far as they matter.
-type SetKey<'a> = (Direction, Vec<PolicyId>, Vec<&'a NamedPort>);
-
-/// What tells two selections of peers apart: the namespace matters only where none is selected.
-type PeerKey<'a> = (Option<&'a str>, Option<&'a LabelSelector>, Option<&'a LabelSelector>);
-
-#[derive(Default)]
-struct Policy<'a> {
-    namespace: &'a str,
-    egress: Vec<(RuleId, &'a model::Rule)>,
-    ingress: Vec<(RuleId, &'a model::Rule)>,
-    /// The port names that its ingress rules use.
-    ingress_port_names: BTreeSet<&'a str>,
+#[derive(Debug)]
+struct Entry {
+    key: Arc<SetKey>,
+    /// How many identities have it.
+    users: usize,
+    set: Arc<PolicySet>,
 }
 
-/// A policy set while it is put together.
+/// All sets that some identity has, and what they are made of.
+#[derive(Debug, Default)]
+pub(super) struct Sets {
+    sets: Slab<Entry>,
+    by_key: HashMap<Arc<SetKey>, u32>,
+    port_sets: HashSet<Arc<PortSet>>,
+    blocks: Slab<(Block, usize)>,
+    blocks_by_key: HashMap<Block, BlockId>,
+    blocks_changed: bool,
+    released: bool,
+}
+
+/// What a set refers to while it is built.
+pub(super) struct World<'a> {
+    pub(super) population: &'a mut Population,
+    pub(super) nodes: &'a mut Nodes,
+    pub(super) groups: &'a mut Groups,
+    pub(super) regrouped: &'a mut Regrouped,
+}
+
+/// Entries of a port set in the making.
+type Entries = Vec<(PortMatch, Rank)>;
+
+/// A policy set in the making.
 #[derive(Default)]
 struct Draft {
+    set: PolicySet,
     any_peer: Entries,
+    by_group: BTreeMap<GroupId, Entries>,
     by_block: BTreeMap<BlockId, Entries>,
-    /// What rules grant; identities refer to them by place.
-    grants: Vec<Entries>,
-    by_identity: Vec<(IdentityId, u32)>,
+    by_group_in_block: BTreeMap<(BlockId, GroupId), Entries>,
 }
 
-impl<'p, 'a> Sets<'p, 'a> {
-    pub(super) fn new(population: &'p Population<'a>, policies: &[&'a NetworkPolicy]) -> Self {
-        let mut rules = Vec::new();
-        let policies = policies
-            .iter()
-            .zip((0u32..).map(PolicyId))
-            .map(|(policy, id)| Policy::new(policy, id, &mut rules))
-            .collect();
-        Self {
-            population,
-            policies,
-            rules,
-            policy_sets: Vec::new(),
-            policy_set_ids: HashMap::new(),
-            port_sets: Vec::new(),
-            port_set_ids: HashMap::new(),
-            blocks: Vec::new(),
-            block_ids: HashMap::new(),
-            selected: HashMap::new(),
-        }
+impl Sets {
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
     }
 
-    /// The set of `policies`, sorted, as they hold for `subject`.
-    pub(super) fn intern(
+    pub(super) fn blocks_len(&self) -> usize {
+        self.blocks_by_key.len()
+    }
+
+    /// The set of a key, found or built, with one more user.
+    pub(super) fn acquire(
         &mut self,
-        direction: Direction,
-        policies: Vec<PolicyId>,
-        subject: IdentityId,
-    ) -> PolicySetId {
-        let named = self.subject_ports(direction, &policies, subject);
-        let key = (direction, policies, named);
-        if let Some(&known) = self.policy_set_ids.get(&key) {
+        key: SetKey,
+        policies: &Policies,
+        world: &mut World<'_>,
+    ) -> u32 {
+        if let Some(&known) = self.by_key.get(&key) {
+            if let Some(entry) = self.sets.get_mut(known) {
+                entry.users += 1;
+            }
             return known;
         }
-        let (direction, policies, named) = &key;
-        let draft = self.draft(*direction, policies, named);
-        let set = self.finish(policies, draft);
-        let id = PolicySetId(number(self.policy_sets.len()));
-        self.policy_sets.push(set);
-        self.policy_set_ids.insert(key, id);
+        let draft = self.draft(&key, policies, world);
+        let set = Arc::new(self.finish(draft));
+        let key = Arc::new(key);
+        let id = self.sets.insert(Entry { key: Arc::clone(&key), users: 1, set });
+        self.by_key.insert(key, id);
         id
     }
 
-    pub(super) fn into_lists(self) -> Lists {
-        (self.policy_sets, self.port_sets, self.blocks, self.rules)
-    }
-
-    /// The subject's named ports that some rule of `policies` speaks of.
-    fn subject_ports(
-        &self,
-        direction: Direction,
-        policies: &[PolicyId],
-        subject: IdentityId,
-    ) -> Vec<&'a NamedPort> {
-        if direction == Direction::Egress {
-            return Vec::new();
-        }
-        let policies = || policies.iter().filter_map(|id| self.policies.get(id.index()));
-        let used = |port: &&&NamedPort| {
-            policies().any(|policy| policy.ingress_port_names.contains(port.name.as_str()))
-        };
-        self.population.named_ports(subject).iter().filter(used).copied().collect()
-    }
-
-    fn draft(
-        &mut self,
-        direction: Direction,
-        policies: &[PolicyId],
-        named: &[&NamedPort],
-    ) -> Draft {
-        let mut draft = Draft::default();
-        for &id in policies {
-            // Taken out while its rules are worked through, since that fills the stores.
-            let Some(policy) = self.policies.get_mut(id.index()).map(std::mem::take) else {
-                continue;
-            };
-            let rules = match direction {
-                Direction::Egress => &policy.egress,
-                Direction::Ingress => &policy.ingress,
-            };
-            for &(id, rule) in rules {
-                self.add_rule(&mut draft, direction, policy.namespace, named, id, rule);
+    /// One more user for each of these.
+    pub(super) fn acquire_again(&mut self, ids: &SetIds) {
+        for id in ids.iter().flatten() {
+            if let Some(entry) = self.sets.get_mut(*id) {
+                entry.users += 1;
             }
-            if let Some(place) = self.policies.get_mut(id.index()) {
-                *place = policy;
+        }
+    }
+
+    /// Takes one user away; a set without users is dropped with what only it refers to.
+    pub(super) fn release(&mut self, id: u32, world: &mut World<'_>) {
+        let Some(entry) = self.sets.get_mut(id) else { return };
+        entry.users -= 1;
+        if entry.users > 0 {
+            return;
+        }
+        let Some(Entry { key, set, .. }) = self.sets.remove(id) else { return };
+        self.by_key.remove(&key);
+        self.released = true;
+        let in_blocks = set.by_group_in_block.iter();
+        let groups = set.by_group.iter().map(|(group, _)| *group);
+        for group in groups.chain(in_blocks.clone().map(|(_, group, _)| *group)) {
+            world.groups.release(group, world.population, world.nodes, world.regrouped);
+        }
+        let blocks = set.by_block.iter().map(|(block, _)| *block);
+        for block in blocks.chain(in_blocks.map(|(block, _, _)| *block)) {
+            self.release_block(block);
+        }
+    }
+
+    /// The sets of an identity by direction, as the table has them.
+    pub(super) fn tiers(&self, ids: &SetIds) -> [Tiers; 2] {
+        let of = |id: &Option<u32>| Some(Arc::clone(&self.sets.get((*id)?)?.set));
+        let [egress, ingress] = [&ids[..3], &ids[3..]].map(|ids| {
+            let mut sets = ids.iter().map(of);
+            let mut next = || sets.next().flatten();
+            Tiers { admin: next(), network_policy: next(), baseline: next() }
+        });
+        [egress, ingress]
+    }
+
+    /// The trie of all blocks, if it has changed since it was last asked for.
+    pub(super) fn changed_blocks(&mut self) -> Option<BlockTrie> {
+        if !std::mem::take(&mut self.blocks_changed) {
+            return None;
+        }
+        Some(BlockTrie::new(self.blocks.iter().map(|(id, (block, _))| (BlockId(id), block))))
+    }
+
+    pub(super) fn settle(&mut self) {
+        self.sets.settle();
+        self.blocks.settle();
+        if std::mem::take(&mut self.released) {
+            // Older tables may hold on to some; those are forgotten a change later.
+            self.port_sets.retain(|ports| Arc::strong_count(ports) > 1);
+        }
+    }
+
+    fn draft(&mut self, key: &SetKey, policies: &Policies, world: &mut World<'_>) -> Draft {
+        let mut draft = Draft::default();
+        draft.set.policies.clone_from(&key.policies);
+        for &id in &key.policies {
+            let Some(policy) = policies.get(id) else { continue };
+            for clause in policy.clauses(key.direction).unwrap_or_default() {
+                let rank = Rank(super::number(draft.set.rules.len()));
+                let rule = RuleRef { policy: id, index: clause.index, action: clause.action };
+                draft.set.rules.push(rule);
+                self.add_clause(&mut draft, key, clause, rank, world);
             }
         }
         draft
     }
 
-    fn add_rule(
+    fn add_clause(
         &mut self,
         draft: &mut Draft,
-        direction: Direction,
-        namespace: &'a str,
-        subject_ports: &[&NamedPort],
-        id: RuleId,
-        rule: &'a model::Rule,
+        key: &SetKey,
+        clause: &Clause,
+        rank: Rank,
+        world: &mut World<'_>,
     ) {
-        let fixed = entries(
-            id,
-            &rule.ports,
-            match direction {
-                Direction::Egress => &[],
-                Direction::Ingress => subject_ports,
-            },
-        );
-        let grant = draft.grant(fixed.clone());
-        let peer_chosen = direction == Direction::Egress && has_names(&rule.ports);
-        let peers = match &rule.peers {
-            Peers::Everybody => {
-                draft.any_peer.extend(fixed);
-                if peer_chosen {
-                    let peers = self.holders_of_names(&rule.ports);
-                    self.add_named(draft, id, &rule.ports, &peers);
-                }
-                return;
+        let mut fixed = clause.ports.fixed(rank);
+        let mut named = Vec::new();
+        match key.direction {
+            Direction::Ingress => {
+                let given = key.subject_ports.iter().filter(|port| clause.ports.names_port(port));
+                fixed.extend(given.map(|port| (range(port.protocol, port.port, port.port), rank)));
             }
-            Peers::AnyOf(peers) => peers,
-        };
-        for peer in peers {
+            Direction::Egress => {
+                named = clause.ports.given_names(world.population.port_names());
+            }
+        }
+        for peer in &clause.peers {
             match peer {
-                Peer::Block(block) => {
-                    if peer_chosen {
-                        self.add_named_in_block(draft, id, &rule.ports, block);
-                    }
+                PeerTerm::Everybody => draft.any_peer.extend(&fixed),
+                PeerTerm::Block(block) => {
                     if !fixed.is_empty() {
-                        let block = self.block(block);
-                        draft.by_block.entry(block).or_default().extend(&fixed);
+                        let entries = &mut draft.by_block;
+                        self.extend_block(entries, block, &fixed);
                     }
                 }
-                Peer::Selectors { pods, namespaces } => {
-                    let peers = self.select(namespace, pods.as_ref(), namespaces.as_ref());
-                    if let Some(grant) = grant {
-                        draft.by_identity.extend(peers.iter().map(|&peer| (peer, grant)));
-                    }
-                    if peer_chosen {
-                        self.add_named(draft, id, &rule.ports, &peers);
+                PeerTerm::Pods { namespaces, pods } => {
+                    if !fixed.is_empty() {
+                        let group = pods_group(namespaces, pods, None);
+                        draft.extend_group(world, group, &fixed);
                     }
                 }
+                PeerTerm::Nodes(selector) => {
+                    if !fixed.is_empty() {
+                        draft.extend_group(world, GroupKey::Nodes(selector.clone()), &fixed);
+                    }
+                }
+            }
+            for port in &named {
+                let entry = (range(port.protocol, port.port, port.port), rank);
+                self.add_named(draft, peer, port, entry, world);
             }
         }
     }
 
-    /// Grants each of `peers` the ports that it gives the names of `ports`.
-    fn add_named(&self, draft: &mut Draft, id: RuleId, ports: &Ports, peers: &[IdentityId]) {
-        let mut grants: HashMap<Entries, Option<u32>> = HashMap::new();
-        for &peer in peers {
-            let chosen = named_entries(id, ports, self.population.named_ports(peer));
-            let grant =
-                *grants.entry(chosen).or_insert_with_key(|chosen| draft.grant(chosen.clone()));
-            draft.by_identity.extend(grant.map(|grant| (peer, grant)));
-        }
-    }
-
-    /// Grants the pods within a block the ports that they give the names of `ports`. Each pod
-    /// stands for itself, as a block of one address: its identity may have others outside.
-    fn add_named_in_block(
+    /// Speaks of one port that some pods give a name, to those of them that `peer` means.
+    fn add_named(
         &mut self,
         draft: &mut Draft,
-        id: RuleId,
-        ports: &Ports,
-        block: &model::Block,
+        peer: &PeerTerm,
+        port: &PortOfName,
+        entry: (PortMatch, Rank),
+        world: &mut World<'_>,
     ) {
-        let population = self.population;
-        let cidr = canonical_net(block.cidr);
-        let except: Vec<IpNet> = block.except.iter().copied().map(canonical_net).collect();
-        for &(address, identity) in population.named_addresses() {
-            if !cidr.contains(&address) || except.iter().any(|hole| hole.contains(&address)) {
-                continue;
+        let port = Some(port.clone());
+        let everywhere = Scope::Selected(LabelSelector::everything());
+        let anybody = LabelSelector::everything();
+        match peer {
+            PeerTerm::Pods { namespaces, pods } => {
+                draft.extend_group(world, pods_group(namespaces, pods, port), &[entry]);
             }
-            let chosen = named_entries(id, ports, population.named_ports(identity));
-            if !chosen.is_empty() {
-                let pod = model::Block { cidr: address.into(), except: Vec::new() };
-                let pod = self.block(&pod);
-                draft.by_block.entry(pod).or_default().extend(chosen);
+            PeerTerm::Everybody => {
+                draft.extend_group(world, pods_group(&everywhere, &anybody, port), &[entry]);
             }
+            PeerTerm::Block(block) => {
+                let group = draft.acquire_group(world, pods_group(&everywhere, &anybody, port));
+                let block = self.acquire_block(block);
+                let entries = draft.by_group_in_block.entry((block, group));
+                if let std::collections::btree_map::Entry::Occupied(_) = &entries {
+                    // The draft holds each once already.
+                    self.release_block(block);
+                    world.groups.release(group, world.population, world.nodes, world.regrouped);
+                }
+                entries.or_default().push(entry);
+            }
+            // Nodes give ports no names.
+            PeerTerm::Nodes(_) => {}
         }
     }
 
-    /// All identities that have a port by one of the names in `ports`, sorted.
-    fn holders_of_names(&self, ports: &'a Ports) -> Vec<IdentityId> {
-        let mut holders: Vec<IdentityId> = names(ports)
-            .flat_map(|(protocol, name)| self.population.with_port_name(name, protocol))
-            .copied()
-            .collect();
-        holders.sort_unstable();
-        holders.dedup();
-        holders
-    }
-
-    fn select(
+    fn extend_block(
         &mut self,
-        own: &'a str,
-        pods: Option<&'a LabelSelector>,
-        namespaces: Option<&'a LabelSelector>,
-    ) -> Rc<[IdentityId]> {
-        let key = (namespaces.is_none().then_some(own), pods, namespaces);
-        let population = self.population;
-        let select = || population.peers(own, pods, namespaces).into();
-        Rc::clone(self.selected.entry(key).or_insert_with(select))
+        entries: &mut BTreeMap<BlockId, Entries>,
+        block: &Block,
+        more: &[(PortMatch, Rank)],
+    ) {
+        let id = self.acquire_block(block);
+        if entries.contains_key(&id) {
+            self.release_block(id);
+        }
+        entries.entry(id).or_default().extend(more);
     }
 
-    fn block(&mut self, block: &model::Block) -> BlockId {
-        let mut except: Vec<_> = block.except.iter().copied().map(canonical_net).collect();
-        except.sort_unstable();
-        except.dedup();
-        let block = Block { cidr: canonical_net(block.cidr), except };
-        *self.block_ids.entry(block).or_insert_with_key(|block| {
-            self.blocks.push(block.clone());
-            BlockId(number(self.blocks.len() - 1))
-        })
-    }
-
-    fn finish(&mut self, policies: &[PolicyId], mut draft: Draft) -> PolicySet {
-        let any_peer = self.port_set(&draft.any_peer);
-        let mut set = PolicySet { policies: policies.to_vec(), any_peer, ..PolicySet::default() };
-        if draft.any_peer.iter().any(|(ports, _)| *ports == PortMatch::Any) {
-            // Everybody is admitted to everything: no peer list would be looked at.
-            return set;
-        }
-        for (block, entries) in &draft.by_block {
-            set.by_block.extend(self.port_set(entries).map(|ports| (*block, ports)));
-        }
-        draft.by_identity.sort_unstable();
-        draft.by_identity.dedup();
-        let mut known: HashMap<Vec<u32>, Option<PortSetId>> = HashMap::new();
-        // Neighbours mostly have the same grants, so the last answer is tried first.
-        let mut last: (Vec<u32>, Option<PortSetId>) = (Vec::new(), None);
-        for run in draft.by_identity.chunk_by(|a, b| a.0 == b.0) {
-            let Some(&(identity, _)) = run.first() else { continue };
-            if !last.0.iter().eq(run.iter().map(|(_, grant)| grant)) {
-                let grants: Vec<u32> = run.iter().map(|(_, grant)| *grant).collect();
-                let ports = *known
-                    .entry(grants.clone())
-                    .or_insert_with(|| self.port_set(&draft.merged(&grants)));
-                last = (grants, ports);
+    fn acquire_block(&mut self, block: &Block) -> BlockId {
+        if let Some(&id) = self.blocks_by_key.get(block) {
+            if let Some((_, users)) = self.blocks.get_mut(id.0) {
+                *users += 1;
             }
-            set.by_identity.extend(last.1.map(|ports| (identity, ports)));
+            return id;
         }
+        let id = BlockId(self.blocks.insert((block.clone(), 1)));
+        self.blocks_by_key.insert(block.clone(), id);
+        self.blocks_changed = true;
+        id
+    }
+
+    fn release_block(&mut self, id: BlockId) {
+        let Some((_, users)) = self.blocks.get_mut(id.0) else { return };
+        *users -= 1;
+        if *users > 0 {
+            return;
+        }
+        if let Some((block, _)) = self.blocks.remove(id.0) {
+            self.blocks_by_key.remove(&block);
+            self.blocks_changed = true;
+        }
+    }
+
+    fn finish(&mut self, draft: Draft) -> PolicySet {
+        let Draft { mut set, any_peer, by_group, by_block, by_group_in_block } = draft;
+        set.any_peer = (!any_peer.is_empty()).then(|| self.port_set(&any_peer));
+        let by_group = by_group.into_iter();
+        set.by_group = by_group.map(|(group, it)| (group, self.port_set(&it))).collect();
+        let by_block = by_block.into_iter();
+        set.by_block = by_block.map(|(block, it)| (block, self.port_set(&it))).collect();
+        let in_blocks = by_group_in_block.into_iter();
+        set.by_group_in_block =
+            in_blocks.map(|((block, group), it)| (block, group, self.port_set(&it))).collect();
         set
     }
 
-    /// The number of the union of `entries`; `None` where it admits nothing.
-    fn port_set(&mut self, entries: &[(PortMatch, RuleId)]) -> Option<PortSetId> {
-        if entries.is_empty() {
-            return None;
-        }
+    fn port_set(&mut self, entries: &[(PortMatch, Rank)]) -> Arc<PortSet> {
         let set = PortSet::new(entries);
-        Some(*self.port_set_ids.entry(set).or_insert_with_key(|set| {
-            self.port_sets.push(set.clone());
-            PortSetId(number(self.port_sets.len() - 1))
-        }))
-    }
-}
-
-impl<'a> Policy<'a> {
-    fn new(policy: &'a NetworkPolicy, id: PolicyId, rules: &mut Vec<Rule>) -> Self {
-        let mut numbered = |direction, list: &'a Option<Vec<model::Rule>>| {
-            let mut numbered = Vec::new();
-            for (rule, index) in list.iter().flatten().zip(0u32..) {
-                numbered.push((RuleId(number(rules.len())), rule));
-                rules.push(Rule { policy: id, direction, index });
-            }
-            numbered
-        };
-        let egress = numbered(Direction::Egress, &policy.egress);
-        let ingress = numbered(Direction::Ingress, &policy.ingress);
-        let ingress_port_names =
-            ingress.iter().flat_map(|(_, rule)| names(&rule.ports)).map(|(_, name)| name).collect();
-        Self { namespace: &policy.namespace, egress, ingress, ingress_port_names }
+        if let Some(known) = self.port_sets.get(&set) {
+            return Arc::clone(known);
+        }
+        let set = Arc::new(set);
+        self.port_sets.insert(Arc::clone(&set));
+        set
     }
 }
 
 impl Draft {
-    /// The place of a grant; `None` where it admits nothing.
-    fn grant(&mut self, entries: Entries) -> Option<u32> {
-        if entries.is_empty() {
-            return None;
+    /// A group that the set will name; the draft holds each once.
+    fn acquire_group(&mut self, world: &mut World<'_>, key: GroupKey) -> GroupId {
+        world.groups.acquire(key, world.population, world.nodes, world.regrouped)
+    }
+
+    fn extend_group(&mut self, world: &mut World<'_>, key: GroupKey, more: &[(PortMatch, Rank)]) {
+        let group = self.acquire_group(world, key);
+        if self.by_group.contains_key(&group) {
+            world.groups.release(group, world.population, world.nodes, world.regrouped);
         }
-        self.grants.push(entries);
-        Some(number(self.grants.len() - 1))
-    }
-
-    fn merged(&self, grants: &[u32]) -> Entries {
-        let grants = grants.iter().filter_map(|&place| self.grants.get(place as usize));
-        grants.flatten().copied().collect()
+        self.by_group.entry(group).or_default().extend(more);
     }
 }
 
-/// What a rule's ports come to where `named` are the destination's named ports.
-fn entries(id: RuleId, ports: &Ports, named: &[&NamedPort]) -> Entries {
-    let list = match ports {
-        Ports::All => return vec![(PortMatch::Any, id)],
-        Ports::AnyOf(list) => list,
-    };
-    let mut entries = named_entries(id, ports, named);
-    for item in list {
-        let (first, last) = match item.port {
-            Port::All => (0, u16::MAX),
-            Port::Number(port) => (port, port),
-            Port::Range { first, last } => (first, last),
-            Port::Named(_) => continue,
-        };
-        entries.push((PortMatch::Range { protocol: item.protocol.number(), first, last }, id));
+impl PortTerms {
+    /// What it says without looking at any pod.
+    fn fixed(&self, rank: Rank) -> Entries {
+        let all = self.all.then_some((PortMatch::Any, rank));
+        let ranges = self.ranges.iter();
+        let ranges = ranges.map(|&(protocol, first, last)| (range(protocol, first, last), rank));
+        all.into_iter().chain(ranges).collect()
     }
-    entries
-}
 
-/// What the names among a rule's ports come to.
-fn named_entries(id: RuleId, ports: &Ports, named: &[&NamedPort]) -> Entries {
-    let mut entries = Vec::new();
-    for (protocol, name) in names(ports) {
-        for port in named.iter().filter(|port| port.protocol == protocol && port.name == name) {
-            let (first, last) = (port.port, port.port);
-            entries.push((PortMatch::Range { protocol: protocol.number(), first, last }, id));
+    /// Whether one of its names is that of `port`.
+    fn names_port(&self, port: &NamedPort) -> bool {
+        self.names.iter().any(|(protocol, name)| {
+            *name == port.name && protocol.is_none_or(|protocol| protocol == port.protocol)
+        })
+    }
+
+    /// Everything that pods say its names stand for.
+    fn given_names(&self, known: &PortNames) -> Vec<PortOfName> {
+        let mut given = Vec::new();
+        for (protocol, name) in &self.names {
+            for &(of, port) in known.get(name).into_iter().flat_map(BTreeMap::keys) {
+                if protocol.is_none_or(|protocol| protocol == of) {
+                    given.push(PortOfName { name: name.clone(), protocol: of, port });
+                }
+            }
         }
+        given
     }
-    entries
 }
 
-fn has_names(ports: &Ports) -> bool {
-    names(ports).next().is_some()
+fn range(protocol: Protocol, first: u16, last: u16) -> PortMatch {
+    PortMatch::Range { protocol: protocol.number(), first, last }
 }
 
-fn names(ports: &Ports) -> impl Iterator<Item = (model::Protocol, &str)> {
-    let list: &[model::PolicyPort] = match ports {
-        Ports::All => &[],
-        Ports::AnyOf(list) => list,
-    };
-    list.iter().filter_map(|item| match &item.port {
-        Port::Named(name) => Some((item.protocol, name.as_str())),
-        _ => None,
-    })
+fn pods_group(namespaces: &Scope, pods: &LabelSelector, port: Option<PortOfName>) -> GroupKey {
+    GroupKey::Pods { namespaces: namespaces.clone(), pods: pods.clone(), port }
 }

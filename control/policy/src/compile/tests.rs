@@ -2,14 +2,15 @@
 
 use std::net::IpAddr;
 
+use sluice_core::address::NetworkId;
 use sluice_core::policy::{Attempt, Reason};
 use sluice_core::ports::{ICMP, SCTP, TCP, UDP};
-use sluice_core::table::{Party, Table};
+use sluice_core::table::{Party, Table, Tier};
 
 use super::*;
 use crate::model::{
-    Block, LabelSelector, Labels, NamedPort, Namespace, Object, Peer, PolicyPort, PolicyType, Port,
-    Protocol, Rule,
+    Block, LabelSelector, Labels, NamedPort, Namespace, NetworkPolicy, Object, Peer, Pod,
+    PolicyPort, PolicyType, Port, Protocol, Rule,
 };
 
 const BOTH: [PolicyType; 2] = [PolicyType::Ingress, PolicyType::Egress];
@@ -43,7 +44,7 @@ fn with(objects: impl IntoIterator<Item = Object>) -> Table {
 
 fn table(rules: &RuleSet) -> Table {
     let options = CompileOptions { local_node: Some("n1".to_owned()) };
-    Table::new(1, compile(rules, &options).unwrap())
+    compile(rules, &options).unwrap()
 }
 
 fn policy(name: &str, pods: LabelSelector, types: &[PolicyType], rules: Vec<Rule>) -> Object {
@@ -144,11 +145,9 @@ fn rule_6_policies_are_a_union() {
     let deny = policy("deny", LabelSelector::everything(), &INGRESS, vec![]);
     let table = with([deny, on_a(&INGRESS, vec![peer("c"), peer("b")])]);
     assert_eq!(who_reaches_a(&table), ["x/b"]);
-    let Reason::Rule(rule) = table.decide(&attempt("x/b", "x/a", TCP, Some(80))).ingress else {
-        panic!("no rule")
-    };
-    let (rule, name) = table.rule(rule).unwrap();
-    assert_eq!((rule.direction, rule.index, name), (Direction::Ingress, 1, "x/p"));
+    let reason = table.decide(&attempt("x/b", "x/a", TCP, Some(80))).ingress;
+    let Reason::Accepted(Tier::NetworkPolicy, rule) = reason else { panic!("{reason:?}") };
+    assert_eq!((rule.index, &*table.policy(rule.policy).unwrap().name), (1, "x/p"));
 }
 
 #[test]
@@ -347,15 +346,16 @@ fn nodes_exist_where_they_are_mentioned() {
     let host = Pod { host_network: true, node: Some("n9".to_owned()), ..Pod::new("x", "h") };
     rules.replace(host.with_address(v4(99)));
     let options = CompileOptions { local_node: Some("n1".to_owned()) };
-    let spec = compile(&rules, &options).unwrap();
-    let names: Vec<&str> = spec.nodes.iter().map(|node| &*node.name).collect();
+    let table = compile(&rules, &options).unwrap();
+    let names: Vec<&str> = table.nodes().map(|(_, node)| &*node.name).collect();
     assert_eq!(names, ["n1", "n9"]);
-    assert_eq!(spec.local_node, Some(NodeId(0)));
-    assert_eq!(spec.nodes[1].addresses, [v4(99)]);
-    assert!(spec.endpoints.iter().any(|it| &*it.name == "x/a" && it.node == Some(NodeId(0))));
-    let spec = compile(&rules, &CompileOptions::default()).unwrap();
-    assert_eq!(spec.local_node, None);
-    assert!(spec.endpoints.iter().any(|it| &*it.name == "x/a" && it.node.is_none()));
+    assert_eq!(table.local_node(), Some(NodeId(0)));
+    assert_eq!(table.node(NodeId(1)).unwrap().addresses, [v4(99)]);
+    let node_of_a =
+        |table: &Table| table.endpoint(table.endpoint_named("x/a").unwrap()).unwrap().node;
+    assert_eq!(node_of_a(&table), Some(NodeId(0)));
+    let table = compile(&rules, &CompileOptions::default()).unwrap();
+    assert_eq!((table.local_node(), node_of_a(&table)), (None, None));
 }
 
 #[test]
@@ -367,10 +367,9 @@ fn equal_things_are_stored_once() {
     let peers = vec![block("10.0.0.0/8", &["10.1.0.0/16", "10.2.0.0/16"])];
     let other = vec![block("10.9.9.9/8", &["10.2.0.0/16", "10.1.0.0/16", "10.1.0.0/16"])];
     rules.replace(policy("p", LabelSelector::everything(), &BOTH, vec![from(peers), from(other)]));
-    let spec = compile(&rules, &CompileOptions::default()).unwrap();
-    assert_eq!(spec.identities.len(), 5, "the replicas share one");
-    assert_eq!(spec.policy_sets.len(), 2, "one a direction");
-    assert_eq!(spec.blocks.len(), 1, "the same in another notation");
+    let size = Compiler::with(rules, &CompileOptions::default(), 1).unwrap().size();
+    let expected = Size { identities: 5, groups: 0, policy_sets: 2, blocks: 1 };
+    assert_eq!(size, expected, "replicas, directions and notations of a block");
 }
 
 #[test]
@@ -386,9 +385,9 @@ fn the_order_of_insertion_does_not_matter() {
         backwards.insert(object).unwrap();
     }
     let options = CompileOptions { local_node: Some("n1".to_owned()) };
-    let spec = compile(&forwards, &options).unwrap();
-    assert_eq!(spec, compile(&backwards, &options).unwrap());
-    assert_eq!(spec, compile(&forwards, &options).unwrap(), "and so every time");
+    let table = compile(&forwards, &options).unwrap();
+    assert_eq!(table, compile(&backwards, &options).unwrap());
+    assert_eq!(table, compile(&forwards, &options).unwrap(), "and so every time");
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn table() -> Table {
         let policy = NetworkPolicy::new("shop", name, db.clone(), &types, Some(list), None);
         rules.insert(policy).unwrap();
     }
-    Table::new(1, compile(&rules, &CompileOptions::default()).unwrap())
+    compile(&rules, &CompileOptions::default()).unwrap()
 }
 
 fn ask(from: &str, to: &str, port: u16) -> Result<Explanation, ExplainError> {
@@ -50,9 +50,10 @@ fn the_json_is_exact() {
             "from": "shop/web", "to": "shop/db", "port": 5432, "protocol": "TCP",
             "verdict": "allow",
             "egress": {"verdict": "allow", "reason": "no policy selects shop/web for egress",
-                "policy": null, "rule": null},
+                "tier": null, "kind": null, "policy": null, "rule": null, "rule_name": null},
             "ingress": {"verdict": "allow", "reason": "rule 0 of shop/db admits it",
-                "policy": "shop/db", "rule": 0},
+                "tier": "NetworkPolicy", "kind": "NetworkPolicy", "policy": "shop/db", "rule": 0,
+                "rule_name": null},
         })
     );
 }

@@ -21,7 +21,7 @@ fn table() -> Table {
     }
     let a = LabelSelector::label("pod", "a");
     rules.insert(NetworkPolicy::new("x", "p", a, &[PolicyType::Ingress], None, None)).unwrap();
-    Table::new(1, compile(&rules, &CompileOptions::default()).unwrap())
+    compile(&rules, &CompileOptions::default()).unwrap()
 }
 
 #[test]

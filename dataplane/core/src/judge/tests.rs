@@ -1,6 +1,7 @@
 //! Stories: a small cluster, then packets and their verdicts.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use etherparse::{Icmpv4Type, PacketBuilder};
@@ -9,10 +10,9 @@ use super::*;
 use crate::address::Mac;
 use crate::conntrack::state::Timeouts;
 use crate::flow::FlowHasher;
-use crate::ports::{PortMatch, PortSet};
+use crate::ports::{PortMatch, PortSet, Rank};
 use crate::table::{
-    Direction, Endpoint, Identity, IdentityId, Node, NodeId, PolicyId, PolicySet, PolicySetId,
-    PortSetId, Rule, RuleId, TableSpec,
+    Action, Edit, Endpoint, Identity, IdentityId, Node, NodeId, PolicyId, PolicySet, RuleRef, Tiers,
 };
 
 const NETWORK: NetworkId = NetworkId::DEFAULT;
@@ -35,36 +35,39 @@ impl Host {
 }
 
 /// `client` may open TCP 80 to `server`, which may open nothing. Both are isolated.
-fn spec(client_may: bool) -> TableSpec {
+fn table(client_may: bool) -> Edit {
     let endpoint = |name: &str, host: Host, identity| Endpoint {
         name: name.into(),
         network: NETWORK,
         addresses: vec![IpAddr::from(host.address())],
-        identity: IdentityId(identity),
+        identity: Some(IdentityId(identity)),
         node: Some(NodeId(0)),
     };
-    let set = |policy, admits: Option<u32>| PolicySet {
-        policies: vec![PolicyId(policy)],
-        any_peer: admits.map(PortSetId),
-        ..PolicySet::default()
+    let ports = PortSet::new(&[
+        (PortMatch::Range { protocol: TCP, first: 80, last: 80 }, Rank(0)),
+        (PortMatch::Range { protocol: UDP, first: 53, last: 53 }, Rank(0)),
+    ]);
+    let set = |any_peer: Option<PortSet>| Tiers {
+        network_policy: Some(Arc::new(PolicySet {
+            rules: vec![RuleRef { policy: PolicyId(0), index: 0, action: Action::Accept }],
+            any_peer: any_peer.map(Arc::new),
+            ..PolicySet::default()
+        })),
+        ..Tiers::default()
     };
-    TableSpec {
-        endpoints: vec![endpoint("shop/client", CLIENT, 0), endpoint("shop/server", SERVER, 1)],
-        identities: vec![
-            Identity { egress: Some(PolicySetId(0)), ingress: Some(PolicySetId(1)) },
-            Identity { egress: Some(PolicySetId(1)), ingress: Some(PolicySetId(0)) },
-        ],
-        nodes: vec![Node { name: "here".into(), addresses: vec![[10, 0, 0, 254].into()] }],
-        local_node: Some(NodeId(0)),
-        policy_sets: vec![set(0, client_may.then_some(0)), set(1, None)],
-        port_sets: vec![PortSet::new(&[
-            (PortMatch::Range { protocol: TCP, first: 80, last: 80 }, RuleId(0)),
-            (PortMatch::Range { protocol: UDP, first: 53, last: 53 }, RuleId(0)),
-        ])],
-        rules: vec![Rule { policy: PolicyId(0), direction: Direction::Ingress, index: 0 }],
-        policies: vec!["shop/web".into(), "shop/deny".into()],
-        ..TableSpec::default()
-    }
+    let (web, deny) = (set(client_may.then_some(ports)), set(None));
+    let client = Identity { egress: web.clone(), ingress: deny.clone(), ..Identity::default() };
+    let server = Identity { egress: deny, ingress: web, ..Identity::default() };
+    let here =
+        Node { name: "here".into(), addresses: vec![[10, 0, 0, 254].into()], ..Node::default() };
+    let mut edit = Table::empty().edit();
+    edit.set_endpoint(EndpointId(0), Some(endpoint("shop/client", CLIENT, 0)))
+        .set_endpoint(EndpointId(1), Some(endpoint("shop/server", SERVER, 1)))
+        .set_identity(IdentityId(0), Some(client))
+        .set_identity(IdentityId(1), Some(server))
+        .set_node(NodeId(0), Some(here))
+        .set_local_node(Some(NodeId(0)));
+    edit
 }
 
 struct World {
@@ -79,7 +82,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let hasher = FlowHasher::seeded(1);
-        let table = Table::new(1, spec(true));
+        let table = table(true).finish(1);
         let mut residents = Residents::of(&table);
         for name in ["shop/client", "shop/server"] {
             residents.insert(&table, table.endpoint_named(name).unwrap());
@@ -148,8 +151,8 @@ impl World {
         assert_eq!(self.tcp(CLIENT, SERVER, (4000, 80), "A"), Ok(()));
     }
 
-    fn publish(&mut self, spec: TableSpec) {
-        self.table = Table::new(self.table.revision() + 1, spec);
+    fn publish(&mut self, table: Edit) {
+        self.table = table.finish(self.table.revision() + 1);
     }
 }
 
@@ -207,7 +210,7 @@ fn a_closed_connection_is_opened_again_only_through_policy() {
     let mut world = World::new();
     world.handshake();
     assert_eq!(world.tcp(SERVER, CLIENT, (80, 4000), "RA"), Ok(()));
-    world.publish(spec(false));
+    world.publish(table(false));
     assert_eq!(world.tcp(CLIENT, SERVER, (4000, 80), "S"), Err(DropReason::EgressDenied));
 }
 
@@ -215,12 +218,12 @@ fn a_closed_connection_is_opened_again_only_through_policy() {
 fn a_tightened_policy_stops_the_connection_at_its_next_packet() {
     let mut world = World::new();
     world.handshake();
-    world.publish(spec(true));
+    world.publish(table(true));
     assert_eq!(world.tcp(CLIENT, SERVER, (4000, 80), "A"), Ok(()), "still admitted");
-    world.publish(spec(false));
+    world.publish(table(false));
     assert_eq!(world.tcp(SERVER, CLIENT, (80, 4000), "A"), Err(DropReason::EgressDenied));
     assert!(world.connections.is_empty());
-    world.publish(spec(true));
+    world.publish(table(true));
     assert_eq!(world.tcp(CLIENT, SERVER, (4000, 80), "A"), Err(DropReason::NoConnection));
 }
 
@@ -229,7 +232,7 @@ fn keep_lets_established_connections_live_on_and_no_new_ones_begin() {
     let mut world = World::new();
     world.established = Established::Keep;
     world.handshake();
-    world.publish(spec(false));
+    world.publish(table(false));
     assert_eq!(world.tcp(SERVER, CLIENT, (80, 4000), "A"), Ok(()));
     assert_eq!(world.tcp(CLIENT, SERVER, (4001, 80), "S"), Err(DropReason::EgressDenied));
 }
@@ -271,7 +274,9 @@ fn a_pod_speaks_as_itself_only() {
 #[test]
 fn the_node_of_a_pod_that_is_here_is_this_node_even_if_nobody_says_so() {
     let mut world = World::new();
-    world.publish(TableSpec { local_node: None, ..spec(true) });
+    let mut anonymous = table(true);
+    anonymous.set_local_node(None);
+    world.publish(anonymous);
     let mut residents = Residents::of(&world.table);
     residents.insert(&world.table, world.table.endpoint_named("shop/server").unwrap());
     world.residents = residents;
@@ -319,7 +324,7 @@ fn a_pod_and_its_node_reach_each_other_whatever_the_rules() {
 #[test]
 fn an_unknown_pod_sends_and_receives_nothing() {
     let mut world = World::new();
-    world.publish(TableSpec::default());
+    world.publish(Table::empty().edit());
     assert_eq!(world.udp(CLIENT, SERVER, (5000, 53)), Err(DropReason::UnknownEndpoint));
     assert_eq!(world.udp(STRANGER, SERVER, (5000, 53)), Err(DropReason::UnknownEndpoint));
 }
@@ -347,8 +352,8 @@ fn an_icmp_error_rides_on_the_connection_that_caused_it() {
     assert_eq!(world.send(STRANGER, CLIENT, &from_router), Ok(()), "any router may send it");
     // A pod is no router: it cannot speak of a packet that was not sent to it.
     let elsewhere = udp_frame(CLIENT, STRANGER, (5001, 53));
-    let mut open = spec(true);
-    open.identities[0].egress = None;
+    let mut open = table(true);
+    open.set_identity(IdentityId(0), Some(Identity::default()));
     world.publish(open);
     assert_eq!(world.send(CLIENT, STRANGER, &elsewhere), Ok(()));
     let forged = error_about(&elsewhere, SERVER, CLIENT);
@@ -360,11 +365,13 @@ fn an_icmp_error_rides_on_the_connection_that_caused_it() {
 
 #[test]
 fn an_echo_request_does_not_ride_on_the_reverse_echo() {
-    let mut spec = spec(true);
-    spec.identities[0].egress = None;
-    spec.identities[1].ingress = None;
+    let isolated = table(true).finish(1);
+    let of = |id| isolated.identity(IdentityId(id)).unwrap().clone();
+    let mut open = isolated.edit();
+    open.set_identity(IdentityId(0), Some(Identity { egress: Tiers::default(), ..of(0) }));
+    open.set_identity(IdentityId(1), Some(Identity { ingress: Tiers::default(), ..of(1) }));
     let mut world = World::new();
-    world.publish(spec);
+    world.publish(open);
     let echo = |id: u16, from: Host, to: Host, request: bool| {
         let builder = PacketBuilder::ethernet2(from.mac().0, to.mac().0).ipv4(
             from.address(),

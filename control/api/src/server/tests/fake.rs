@@ -38,7 +38,7 @@ impl Fake {
     }
 
     fn table(&self) -> Table {
-        Table::new(1, compile(&self.rules(), &CompileOptions::default()).unwrap())
+        compile(&self.rules(), &CompileOptions::default()).unwrap()
     }
 }
 
