@@ -40,7 +40,7 @@ use self::policies::Policies;
 use self::population::Population;
 use self::sets::Sets;
 use crate::model::{Change, Fault, Name, ObjectKey, RuleSet};
-use crate::validate::{Owners, validate, validate_object};
+use crate::validate::{Owners, validate_object};
 
 /// What the compiler must know besides the rule set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub struct CompileOptions {
 ///
 /// # Errors
 ///
-/// All faults that [`validate`] finds.
+/// All faults that [`crate::validate::validate`] finds.
 pub fn compile(rules: &RuleSet, options: &CompileOptions) -> Result<Table, Vec<Fault>> {
     let compiler = Compiler::with(rules.clone(), options, 0)?;
     Ok(Arc::unwrap_or_clone(compiler.table))
@@ -127,19 +127,15 @@ impl Compiler {
     ///
     /// # Errors
     ///
-    /// All faults that [`validate`] finds.
+    /// All faults that [`crate::validate::validate`] finds.
     pub fn with(
         rules: RuleSet,
         options: &CompileOptions,
         revision: u64,
     ) -> Result<Self, Vec<Fault>> {
-        let faults = validate(&rules);
-        if !faults.is_empty() {
-            return Err(faults);
-        }
         let mut compiler = Self::new(options.clone());
         let change = Change { upserts: rules.into_objects().collect(), removals: Vec::new() };
-        compiler.carry_out(change, revision);
+        compiler.apply(change, revision)?;
         Ok(compiler)
     }
 

@@ -5,6 +5,7 @@
 //! a pod with policies and to a node, since the table could then not tell whose policy holds. All
 //! faults are gathered, not only the first.
 
+mod cluster;
 mod owners;
 mod syntax;
 
@@ -12,6 +13,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use self::cluster::check_cluster_policy;
 pub(crate) use self::owners::Owners;
 use crate::model::{
     Block, Change, Fault, LabelSelector, Labels, NAMESPACE_NAME_LABEL, Namespace, NetworkPolicy,
@@ -38,7 +40,7 @@ pub fn validate_object(object: &Object) -> Vec<Fault> {
         Object::Pod(pod) => check_pod(report, pod),
         Object::Node(node) => check_node(report, node),
         Object::NetworkPolicy(policy) => check_policy(report, policy),
-        Object::ClusterNetworkPolicy(_) => {}
+        Object::ClusterNetworkPolicy(it) => check_cluster_policy(report, it),
     });
     faults
 }
