@@ -1,13 +1,15 @@
 //! Kubernetes manifests as text: YAML with any number of documents, or JSON.
 //!
-//! Namespaces, Pods, Nodes and NetworkPolicies become [`sluice_policy::model`] objects, alone
-//! or in a `List`. Other kinds have no effect and are passed over with a warning, except those
-//! that would isolate somebody if another product read them: these are refused, since a policy
-//! that is not enforced is worse than none. Unknown fields are warned of, or refused if strict.
+//! Namespaces, Pods, Nodes, NetworkPolicies and ClusterNetworkPolicies become
+//! [`sluice_policy::model`] objects, alone or in a `List`. Other kinds have no effect and are
+//! passed over with a warning, except those that would isolate somebody if another product read
+//! them: these are refused, since a policy that is not enforced is worse than none. Unknown
+//! fields are warned of, or refused if strict, or where more could be let through without them.
 
 mod convert;
 mod tree;
 mod typed;
+mod v1alpha2;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -134,9 +136,12 @@ impl fmt::Display for Warning {
     }
 }
 
+/// The group of ClusterNetworkPolicies.
+const CLUSTER_POLICY_GROUP: &str = "policy.networking.k8s.io";
+
 /// API groups whose objects decide who may talk to whom, in a way that Sluice does not.
 const POLICY_GROUPS: [&str; 9] = [
-    "policy.networking.k8s.io",
+    CLUSTER_POLICY_GROUP,
     "projectcalico.org",
     "crd.projectcalico.org",
     "cilium.io",
@@ -154,6 +159,34 @@ enum Known {
     Pod,
     Node,
     NetworkPolicy,
+    ClusterNetworkPolicy,
+}
+
+impl Known {
+    const ALL: [Self; 5] =
+        [Self::Namespace, Self::Pod, Self::Node, Self::NetworkPolicy, Self::ClusterNetworkPolicy];
+
+    fn kind(self) -> &'static str {
+        match self {
+            Self::Namespace => "Namespace",
+            Self::Pod => "Pod",
+            Self::Node => "Node",
+            Self::NetworkPolicy => "NetworkPolicy",
+            Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+        }
+    }
+
+    fn version(self) -> &'static str {
+        match self {
+            Self::Namespace | Self::Pod | Self::Node => "v1",
+            Self::NetworkPolicy => "networking.k8s.io/v1",
+            Self::ClusterNetworkPolicy => "policy.networking.k8s.io/v1alpha2",
+        }
+    }
+
+    fn is_namespaced(self) -> bool {
+        matches!(self, Self::Pod | Self::NetworkPolicy)
+    }
 }
 
 /// What to do with a document.
@@ -241,28 +274,35 @@ impl Reader<'_> {
 
 fn plan(version: &str, kind: &str) -> Plan {
     let group = version.rsplit_once('/').map_or("", |(group, _)| group);
-    if POLICY_GROUPS.contains(&group) || is_foreign_policy(group, kind) {
+    let single = kind.strip_suffix("List").unwrap_or(kind);
+    let known = Known::ALL.into_iter().find(|known| known.kind() == single);
+    if is_foreign_policy(group, single) {
+        let instead = match group {
+            CLUSTER_POLICY_GROUP => "a ClusterNetworkPolicy of policy.networking.k8s.io/v1alpha2",
+            _ => {
+                "a NetworkPolicy of networking.k8s.io/v1, or a ClusterNetworkPolicy of \
+                 policy.networking.k8s.io/v1alpha2"
+            }
+        };
         return Plan::Refuse(
             "kind",
             format!(
                 "Sluice cannot enforce {kind} of {version}, and would leave open what it closes; \
-                 write it as a NetworkPolicy of networking.k8s.io/v1, or leave it out"
+                 write it as {instead}, or leave it out"
             ),
         );
     }
-    let known = match kind.strip_suffix("List").unwrap_or(kind) {
-        "Namespace" => Some((Known::Namespace, "v1")),
-        "Pod" => Some((Known::Pod, "v1")),
-        "Node" => Some((Known::Node, "v1")),
-        "NetworkPolicy" => Some((Known::NetworkPolicy, "networking.k8s.io/v1")),
+    let wanted = match (known, single) {
+        (Some(known), _) => known.version(),
         // `List` itself; its items say what they are.
-        "" => Some((Known::Pod, "v1")),
-        _ => None,
-    };
-    let Some((known, wanted)) = known else {
-        return Plan::Skip(format!(
-            "{kind} of {version} has no effect; Sluice reads Namespace, Pod, Node and NetworkPolicy"
-        ));
+        (None, "") => "v1",
+        (None, _) => {
+            let [others @ .., last] = Known::ALL.map(Known::kind);
+            let others = others.join(", ");
+            return Plan::Skip(format!(
+                "{kind} of {version} has no effect; Sluice reads {others} and {last}"
+            ));
+        }
     };
     if version != wanted {
         return Plan::Refuse(
@@ -270,18 +310,20 @@ fn plan(version: &str, kind: &str) -> Plan {
             format!("{kind} of \"{version}\" is not known; want {wanted}"),
         );
     }
-    match kind.strip_suffix("List") {
-        Some("") => Plan::List(None),
-        Some(_) => Plan::List(Some(known)),
-        None => Plan::Object(known),
+    match known {
+        Some(known) if single == kind => Plan::Object(known),
+        of => Plan::List(of),
     }
 }
 
-/// Policies of groups that are not in [`POLICY_GROUPS`], by how they are called.
+/// Whether objects of this group and kind decide who may talk to whom, in a way that Sluice does
+/// not: policies of other groups than [`POLICY_GROUPS`] are told by how they are called.
 fn is_foreign_policy(group: &str, kind: &str) -> bool {
-    let kind = kind.strip_suffix("List").unwrap_or(kind);
-    let kubernetes = matches!(group, "" | "networking.k8s.io" | "extensions");
-    kind.ends_with("NetworkPolicy") && !(kubernetes && kind == "NetworkPolicy")
+    match kind {
+        "NetworkPolicy" => !matches!(group, "" | "networking.k8s.io" | "extensions"),
+        "ClusterNetworkPolicy" => !matches!(group, "" | "networking.k8s.io" | CLUSTER_POLICY_GROUP),
+        _ => POLICY_GROUPS.contains(&group) || kind.ends_with("NetworkPolicy"),
+    }
 }
 
 /// What to call an object in a fault, as far as it is known.

@@ -3,6 +3,8 @@
 //! Absent and empty stay apart here: `None` and an empty list of Kubernetes become the variants
 //! of the model that say what each means. Each fault names the field as the manifest wrote it.
 
+mod cluster;
+
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -24,21 +26,21 @@ const DEFAULT_NAMESPACE: &str = "default";
 
 /// Reads the object that `tree` holds and puts it, or its faults, into the reader's manifest.
 pub(super) fn object(reader: &mut Reader<'_>, tree: &Tree, known: Known) {
-    let kind = match known {
-        Known::Namespace => "Namespace",
-        Known::Pod => "Pod",
-        Known::Node => "Node",
-        Known::NetworkPolicy => "NetworkPolicy",
+    let mut item = Item {
+        known,
+        name: String::new(),
+        found: Vec::new(),
+        idle: Vec::new(),
+        unknown: Vec::new(),
     };
-    let namespaced = matches!(known, Known::Pod | Known::NetworkPolicy);
-    let mut item =
-        Item { kind, namespaced, name: String::new(), found: Vec::new(), idle: Vec::new() };
     let object = match known {
         Known::Namespace => item.read(tree, Item::namespace),
         Known::Pod => item.read(tree, Item::pod),
         Known::Node => item.read(tree, Item::node),
         Known::NetworkPolicy => item.read(tree, Item::network_policy),
+        Known::ClusterNetworkPolicy => item.read(tree, Item::cluster_network_policy),
     };
+    let kind = known.kind();
     let name = match item.name.as_str() {
         "" => super::object_name(tree, Some(kind)),
         name => format!("{kind} {name}"),
@@ -63,39 +65,36 @@ pub(super) fn object(reader: &mut Reader<'_>, tree: &Tree, known: Known) {
 
 /// One object while it is turned into Sluice's.
 struct Item {
-    kind: &'static str,
-    namespaced: bool,
+    known: Known,
     /// Its name, with its namespace where it has one; empty while unknown.
     name: String,
     /// Faults: field and problem.
     found: Vec<(String, String)>,
     /// What has no effect: field and why.
     idle: Vec<(String, String)>,
+    /// Fields that the type does not have.
+    unknown: Vec<String>,
 }
 
 impl Item {
-    fn read<T: DeserializeOwned>(
+    fn read<T: DeserializeOwned, O: Into<Option<Object>>>(
         &mut self,
         tree: &Tree,
-        convert: fn(&mut Self, T) -> Object,
+        convert: fn(&mut Self, T) -> O,
     ) -> Option<Object> {
         let mut value = tree.to_value();
         if let Some(map) = value.as_object_mut() {
             // Items of a typed list may leave these out, and the reader has looked at them.
-            map.remove("kind");
-            map.remove("apiVersion");
-            let (kind, version) = match self.kind {
-                "NetworkPolicy" => (self.kind, "networking.k8s.io/v1"),
-                kind => (kind, "v1"),
-            };
-            map.insert("kind".to_owned(), kind.into());
-            map.insert("apiVersion".to_owned(), version.into());
+            map.insert("kind".to_owned(), self.known.kind().into());
+            map.insert("apiVersion".to_owned(), self.known.version().into());
         }
         let typed = typed::read::<T>(value);
         self.found.extend(typed.faults);
+        self.unknown = typed.unknown;
+        let object = typed.object.and_then(|object| convert(self, object).into());
         let unknown = |field| (field, "no such field; it has no effect".to_owned());
-        self.idle.extend(typed.unknown.into_iter().map(unknown));
-        typed.object.map(|object| convert(self, object))
+        self.idle.extend(self.unknown.drain(..).map(unknown));
+        object
     }
 
     fn fault(&mut self, field: impl Into<String>, problem: impl Into<String>) {
@@ -117,7 +116,8 @@ impl Item {
         if name.is_empty() {
             self.fault("metadata.name", "missing; every object needs a name");
         }
-        self.name = if self.namespaced { format!("{namespace}/{name}") } else { name.clone() };
+        self.name =
+            if self.known.is_namespaced() { format!("{namespace}/{name}") } else { name.clone() };
         (namespace, name)
     }
 

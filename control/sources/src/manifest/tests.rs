@@ -1,5 +1,7 @@
 //! Manifests as people write them, and what is said of those that are wrong.
 
+mod cluster;
+
 use sluice_policy::model::{
     LabelSelector, NamedPort, NetworkPolicy, Operator, Peer, Peers, Pod, PolicyPort, Port, Ports,
     Protocol, Rule,
@@ -222,7 +224,8 @@ fn fields_of_the_wrong_type_are_all_found() {
 #[test]
 fn what_sluice_would_not_enforce_is_refused() {
     for (version, kind) in [
-        ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"),
+        ("policy.networking.k8s.io/v1alpha2", "ClusterEgress"),
+        ("crd.antrea.io/v1beta1", "ClusterNetworkPolicy"),
         ("policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy"),
         ("crd.projectcalico.org/v1", "GlobalNetworkPolicy"),
         ("projectcalico.org/v3", "NetworkPolicy"),
@@ -245,6 +248,10 @@ fn a_wrong_or_missing_version_or_kind_is_refused() {
     for (text, expected) in [
         ("apiVersion: extensions/v1beta1\nkind: NetworkPolicy\n", "want networking.k8s.io/v1"),
         ("apiVersion: v1\nkind: NetworkPolicy\n", "want networking.k8s.io/v1"),
+        (
+            "apiVersion: networking.k8s.io/v1\nkind: ClusterNetworkPolicy\n",
+            "want policy.networking.k8s.io/v1alpha2",
+        ),
         ("apiVersion: v2\nkind: PodList\n", "want v1"),
         ("kind: Pod\n", "apiVersion: missing"),
         ("apiVersion: v1\n", "kind: missing"),
