@@ -31,7 +31,7 @@ pub fn validate(rules: &RuleSet) -> Vec<Fault> {
     faults
 }
 
-/// All faults of an object by itself.
+/// All faults of an object by itself, sorted by field.
 #[must_use]
 pub fn validate_object(object: &Object) -> Vec<Fault> {
     let mut faults = Vec::new();
@@ -42,6 +42,7 @@ pub fn validate_object(object: &Object) -> Vec<Fault> {
         Object::NetworkPolicy(policy) => check_policy(report, policy),
         Object::ClusterNetworkPolicy(it) => check_cluster_policy(report, it),
     });
+    faults.sort();
     faults
 }
 

@@ -177,7 +177,7 @@ impl Cluster {
         for located in manifest.objects {
             rules.insert(located.object).unwrap();
         }
-        Table::new(1, compile(&rules, &CompileOptions::default()).unwrap())
+        compile(&rules, &CompileOptions::default()).unwrap()
     }
 
     /// The address of a pod that is named as `[namespace, name]`.

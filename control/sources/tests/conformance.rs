@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use sluice_core::address::NetworkId;
 use sluice_core::policy::Attempt;
-use sluice_core::table::Table;
 use sluice_policy::compile::{CompileOptions, compile};
 use sluice_policy::model::{Protocol, RuleSet};
 use sluice_sources::manifest::{ManifestOptions, parse};
