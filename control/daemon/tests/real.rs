@@ -8,13 +8,15 @@
     reason = "helpers of a test may fail as the test does"
 )]
 
+mod common;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use sluice_api::client::{Client, Endpoint};
+use common::{SLUICED, cores, with_client};
 use sluice_demo::push::{PushError, push};
 use sluice_demo::stage::{Seat, Stage, StageOptions};
 use sluice_demo::transfer::Transfer;
@@ -23,7 +25,6 @@ use sluice_lab::{Namespace, root_or_skip, serve, wait_until};
 use sluice_policy::model::RuleSet;
 use sluice_sources::files::{LoadOptions, load};
 
-const SLUICED: &str = env!("CARGO_BIN_EXE_sluiced");
 const PATIENCE: Duration = Duration::from_secs(10);
 const DROPPED: Duration = Duration::from_millis(400);
 
@@ -79,21 +80,8 @@ fn stage() -> Stage {
     stage_with(&StageOptions { cores: cores(), ..StageOptions::default() })
 }
 
-/// Two workers where there are two cores, so that flows cross between them.
-fn cores() -> Vec<usize> {
-    let count = std::thread::available_parallelism().map_or(1, usize::from);
-    (0..count.min(2)).collect()
-}
-
 fn seat<'a>(stage: &'a Stage, pod: &str) -> &'a Seat {
     stage.seat_of(pod).unwrap()
-}
-
-fn with_client<T>(stage: &Stage, work: impl AsyncFnOnce(Client) -> T) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        work(Client::connect(&Endpoint::Unix(stage.socket())).await.unwrap()).await
-    })
 }
 
 fn tcp(from: &Namespace, to: IpAddr, port: u16) -> Probe {
