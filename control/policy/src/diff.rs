@@ -1,31 +1,104 @@
-//! What another table would change: which verdicts, and so which connections.
+//! What another table would change: which verdicts, and which pods come and go.
+//!
+//! Each verdict is one call of [`Table::decide`] on either table. Parties that both tables treat
+//! alike (same identities, same blocks, same node) are judged once for all, and ports once for
+//! each stretch within which neither table can change its mind. So the answer is complete: it
+//! covers every port, every pod and every address outside.
+
+mod parties;
+mod ports;
 
 use serde::Serialize;
+use sluice_core::table::Table;
 
+use self::parties::Parties;
+use self::ports::Stretches;
 use crate::explain::Verdict;
 
-/// The verdicts that differ between two tables. Serialises to the JSON that `sluicectl` prints.
+/// What differs between two tables. Serialises to the JSON that `sluicectl` prints.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Diff {
-    /// The first of them, sorted by source, destination, protocol and port.
+    /// The first of the verdicts that differ, sorted by source, destination, protocol and port.
     pub verdicts: Vec<VerdictChange>,
-    /// How many there are, those that are not listed among them.
+    /// How many there are, those that are not listed among them; a pod's IPv4 and IPv6 addresses
+    /// count on their own.
     pub verdicts_total: u64,
+    /// Pods, `namespace/name`, that only the second table has. They are not among the verdicts.
+    pub pods_added: Vec<String>,
+    /// Pods that only the first table has.
+    pub pods_removed: Vec<String>,
 }
 
 /// Ports of one destination that one source may reach in one table only.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct VerdictChange {
-    /// Who connects: `namespace/pod`, `node name`, or an address block outside the cluster.
+    /// Who connects: `namespace/pod`, `node name`, or addresses outside the cluster.
     pub from: String,
     /// Who is asked, in the same form.
     pub to: String,
-    /// `TCP`, `UDP`, `SCTP`, `ICMP` or `other`.
+    /// `TCP`, `UDP`, `SCTP`, `other` for protocols without ports such as ICMP, or `any` for all
+    /// of these.
     pub protocol: String,
-    /// The first and the last destination port; `None` where the protocol has no ports.
+    /// The first and the last destination port; `None` where the protocol has no ports, and for
+    /// `any`.
     pub ports: Option<(u16, u16)>,
     /// What is said now.
     pub before: Verdict,
     /// What would be said.
     pub after: Verdict,
 }
+
+/// Compares two tables. At most `verdicts_max` verdicts are listed; all are counted.
+///
+/// `progress` is told after each step how many of how many are done. The cost is the square of
+/// the number of parties that are not alike.
+#[must_use]
+pub fn diff(
+    before: &Table,
+    after: &Table,
+    verdicts_max: usize,
+    mut progress: impl FnMut(usize, usize),
+) -> Diff {
+    let parties = Parties::of(before, after);
+    let mut stretches = Stretches::new(before, after);
+    let mut verdicts = Vec::new();
+    let mut verdicts_total = 0;
+    let classes = parties.classes();
+    for (done, source) in classes.iter().enumerate() {
+        for destination in classes {
+            if !source.is_judged_with(destination) {
+                continue;
+            }
+            let Some((one, other)) = source.pair_with(destination) else { continue };
+            let changes = stretches.changes(one, other);
+            if changes.is_empty() {
+                continue;
+            }
+            for (from, to) in source.pairs_with(destination) {
+                verdicts_total += changes.len() as u64;
+                verdicts.extend(changes.iter().map(|change| change.between(from, to)));
+            }
+            if verdicts.len() > KEPT_MAX.max(2 * verdicts_max) {
+                keep_first(&mut verdicts, verdicts_max);
+            }
+        }
+        progress(done + 1, classes.len());
+    }
+    keep_first(&mut verdicts, verdicts_max);
+    let (pods_added, pods_removed) = parties.into_added_and_removed();
+    Diff { verdicts, verdicts_total, pods_added, pods_removed }
+}
+
+/// How many verdicts are gathered before the list is sorted and cut.
+const KEPT_MAX: usize = 65_536;
+
+/// Keeps the first `len` in order, each once: a pod with two IP versions is two places, which most
+/// often change alike.
+fn keep_first(verdicts: &mut Vec<VerdictChange>, len: usize) {
+    verdicts.sort_unstable();
+    verdicts.dedup();
+    verdicts.truncate(len);
+}
+
+#[cfg(test)]
+mod tests;

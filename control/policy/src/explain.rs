@@ -9,7 +9,8 @@ use std::str::FromStr;
 
 use serde::Serialize;
 use sluice_core::address::NetworkId;
-use sluice_core::policy::{Attempt, Reason};
+use sluice_core::policy::{Attempt, Decision, Reason};
+use sluice_core::ports;
 use sluice_core::table::{Direction, Party, PolicyId, PolicySet, RuleRef, Table, Tier};
 
 use crate::model::{Name, Protocol};
@@ -128,7 +129,7 @@ pub fn explain(table: &Table, question: &Question) -> Result<Explanation, Explai
         port: Some(question.port),
     };
     let decision = table.decide(&attempt);
-    let scene = Scene { table, question, source, destination };
+    let scene = Scene { table, attempt: &attempt };
     Ok(Explanation {
         from: question.from.to_string(),
         to: question.to.to_string(),
@@ -140,8 +141,31 @@ pub fn explain(table: &Table, question: &Question) -> Result<Explanation, Explai
     })
 }
 
+/// Why `table` drops an attempt, in one sentence; `None` where it allows it.
+#[must_use]
+pub fn why_dropped(table: &Table, attempt: &Attempt) -> Option<String> {
+    let Decision { egress, ingress } = table.decide(attempt);
+    let scene = Scene { table, attempt };
+    match (egress.allows(), ingress.allows()) {
+        (false, _) => Some(scene.sentence(Direction::Egress, egress)),
+        (_, false) => Some(scene.sentence(Direction::Ingress, ingress)),
+        _ => None,
+    }
+}
+
+/// What to call the holder of an address: `namespace/pod`, `node name`, or the address.
+#[must_use]
+pub fn holder(table: &Table, address: IpAddr) -> String {
+    let name = match table.party(NetworkId::DEFAULT, address) {
+        Party::Pod(id) => table.endpoint(id).map(|endpoint| endpoint.name.to_string()),
+        Party::Node(id) => table.node(id).map(|node| format!("node {}", node.name)),
+        Party::External => None,
+    };
+    name.unwrap_or_else(|| address.to_string())
+}
+
 impl Verdict {
-    fn of(allowed: bool) -> Self {
+    pub(crate) fn of(allowed: bool) -> Self {
         if allowed { Self::Allow } else { Self::Drop }
     }
 }
@@ -198,9 +222,7 @@ impl fmt::Display for Explanation {
 /// What the sentences speak of.
 struct Scene<'a> {
     table: &'a Table,
-    question: &'a Question,
-    source: IpAddr,
-    destination: IpAddr,
+    attempt: &'a Attempt,
 }
 
 impl Scene<'_> {
@@ -228,14 +250,12 @@ impl Scene<'_> {
     }
 
     fn sentence(&self, direction: Direction, reason: Reason) -> String {
+        let Attempt { source, destination, .. } = *self.attempt;
         let (subject, peer, preposition, word) = match direction {
-            Direction::Egress => (self.source, self.destination, "to", "egress"),
-            Direction::Ingress => (self.destination, self.source, "from", "ingress"),
+            Direction::Egress => (source, destination, "to", "egress"),
+            Direction::Ingress => (destination, source, "from", "ingress"),
         };
-        let asked = || {
-            let Question { protocol, port, .. } = self.question;
-            format!("{protocol} {port} {preposition} {}", self.name(peer))
-        };
+        let asked = || format!("{} {preposition} {}", self.asked(), self.name(peer));
         match reason {
             Reason::SamePod => format!("{} talks to itself", self.name(subject)),
             Reason::OwnNode => "a pod and the node that it runs on always reach each other".into(),
@@ -312,19 +332,24 @@ impl Scene<'_> {
         }
     }
 
-    /// What to call the holder of an address.
-    fn name(&self, address: IpAddr) -> String {
-        match self.table.party(NetworkId::DEFAULT, address) {
-            Party::Pod(id) => self
-                .table
-                .endpoint(id)
-                .map_or_else(|| address.to_string(), |it| it.name.to_string()),
-            Party::Node(id) => self
-                .table
-                .node(id)
-                .map_or_else(|| address.to_string(), |node| format!("node {}", node.name)),
-            Party::External => address.to_string(),
+    /// Such as `TCP 443`.
+    fn asked(&self) -> String {
+        let protocol = match self.attempt.protocol {
+            ports::TCP => "TCP".to_owned(),
+            ports::UDP => "UDP".to_owned(),
+            ports::SCTP => "SCTP".to_owned(),
+            ports::ICMP => "ICMP".to_owned(),
+            ports::ICMPV6 => "ICMPv6".to_owned(),
+            number => format!("IP protocol {number}"),
+        };
+        match self.attempt.port {
+            Some(port) => format!("{protocol} {port}"),
+            None => protocol,
         }
+    }
+
+    fn name(&self, address: IpAddr) -> String {
+        holder(self.table, address)
     }
 }
 
