@@ -4,206 +4,274 @@
 //! either shows as a difference. It walks all policies for each attempt and is meant for tests
 //! and for sampled re-checking, never for packets. The rule set is taken to be valid.
 
+mod matching;
+
 use std::net::IpAddr;
 
-use ipnet::IpNet;
 use sluice_core::policy::Attempt;
+use sluice_core::ports::Protocol;
 
+use self::matching::{Holder, holder, is_in, matches_block, matches_labels, namespace_labels};
 use crate::model::{
-    Block, LabelSelector, Labels, NAMESPACE_NAME_LABEL, NetworkPolicy, Operator, Peer, Peers, Pod,
-    PolicyPort, Port, Ports, Rule, RuleSet,
+    Action, ClusterPeer, ClusterPort, ClusterPorts, ClusterRule, Name, NamespacedPods,
+    NetworkPolicy, Peer, Peers, Pod, PolicyPort, PolicyType, Port, Ports, Rule, RuleSet, Tier,
 };
 
 /// What each end says of an attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// Whether the source's end allows it.
-    pub egress: bool,
-    /// Whether the destination's end allows it.
-    pub ingress: bool,
+    /// The source's egress.
+    pub egress: End,
+    /// The destination's ingress.
+    pub ingress: End,
+}
+
+/// What one end says of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// Whether it allows the attempt.
+    pub allows: bool,
+    /// What decided.
+    pub by: By,
+}
+
+/// What decides at one end. A rule is named by its policy and its place in the list of the
+/// direction, counted from 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// Allowed: a pod talks to itself.
+    SamePod,
+    /// Allowed: a pod and the node that it runs on.
+    OwnNode,
+    /// Allowed: this end is no pod, so no policy speaks for it.
+    NotAPod,
+    /// Allowed or denied: the first rule of the tier that matches.
+    ClusterRule {
+        /// The tier of the policy.
+        tier: Tier,
+        /// The ClusterNetworkPolicy.
+        policy: String,
+        /// The place of its rule.
+        rule: usize,
+    },
+    /// Allowed: each of these rules of NetworkPolicies admits it.
+    Rules(Vec<(Name, usize)>),
+    /// Denied: no rule of these NetworkPolicies, which are all that select the pod, admits it.
+    NoRule(Vec<Name>),
+    /// Allowed: nothing speaks of it.
+    Default,
+}
+
+impl Answer {
+    /// Whether both ends allow.
+    #[must_use]
+    pub fn allows(&self) -> bool {
+        self.egress.allows && self.ingress.allows
+    }
 }
 
 /// Judges `attempt` by walking `rules`; pods that name no node are on `local_node`.
 #[must_use]
 pub fn judge(rules: &RuleSet, local_node: Option<&str>, attempt: &Attempt) -> Answer {
-    let source = holder(rules, local_node, attempt.source);
-    let destination = holder(rules, local_node, attempt.destination);
+    let (from, to) = (attempt.source.to_canonical(), attempt.destination.to_canonical());
+    let source = holder(rules, local_node, from);
+    let destination = holder(rules, local_node, to);
     let home = |pod: &Pod| pod.node.clone().or_else(|| local_node.map(str::to_owned));
     let always = match (&source, &destination) {
-        (Holder::Pod(a), Holder::Pod(b)) => a.key() == b.key(),
-        (Holder::Pod(pod), Holder::Node(node)) | (Holder::Node(node), Holder::Pod(pod)) => {
-            home(pod).as_ref() == Some(node)
+        (Holder::Pod(a), Holder::Pod(b)) if a.key() == b.key() => Some(By::SamePod),
+        (Holder::Pod(pod), Holder::Node(node)) | (Holder::Node(node), Holder::Pod(pod))
+            if home(pod).as_ref() == Some(node) =>
+        {
+            Some(By::OwnNode)
         }
-        _ => false,
+        _ => None,
     };
-    if always {
-        return Answer { egress: true, ingress: true };
+    if let Some(by) = always {
+        let end = End { allows: true, by };
+        return Answer { egress: end.clone(), ingress: end };
     }
-    let egress = match &source {
-        Holder::Pod(subject) => {
-            let lists = rules.network_policies().map(|policy| (policy, policy.egress.as_deref()));
-            allows(subject, lists, |policy, rule| {
-                matches_peer(rules, policy, rule, &destination, attempt.destination)
-                    && matches_ports(&rule.ports, destination.pod(), attempt)
-            })
+    let side = |direction, end: &Holder<'_>, peer: &Holder<'_>, peer_address| match end {
+        Holder::Pod(subject) => Side {
+            rules,
+            direction,
+            subject,
+            peer,
+            peer_address,
+            named_by: destination.pod(),
+            protocol: attempt.protocol,
+            port: attempt.port,
         }
-        _ => true,
+        .judge(),
+        Holder::Node(_) | Holder::Nobody => End { allows: true, by: By::NotAPod },
     };
-    let ingress = match &destination {
-        Holder::Pod(subject) => {
-            let lists = rules.network_policies().map(|policy| (policy, policy.ingress.as_deref()));
-            allows(subject, lists, |policy, rule| {
-                matches_peer(rules, policy, rule, &source, attempt.source)
-                    && matches_ports(&rule.ports, Some(subject), attempt)
-            })
-        }
-        _ => true,
-    };
-    Answer { egress, ingress }
-}
-
-/// Who is behind an address.
-enum Holder<'a> {
-    Pod(&'a Pod),
-    Node(String),
-    Nobody,
-}
-
-impl<'a> Holder<'a> {
-    fn pod(&self) -> Option<&'a Pod> {
-        match self {
-            Self::Pod(pod) => Some(pod),
-            _ => None,
-        }
+    Answer {
+        egress: side(PolicyType::Egress, &source, &destination, to),
+        ingress: side(PolicyType::Ingress, &destination, &source, from),
     }
 }
 
-fn holder<'a>(rules: &'a RuleSet, local_node: Option<&str>, address: IpAddr) -> Holder<'a> {
-    let has = |list: &[IpAddr]| list.iter().any(|known| known.to_canonical() == address);
-    let alive = || rules.pods().filter(|pod| !pod.terminated && has(&pod.addresses));
-    if let Some(node) = rules.nodes().find(|node| has(&node.addresses)) {
-        return Holder::Node(node.name.clone());
-    }
-    if let Some(pod) = alive().find(|pod| pod.host_network) {
-        let node = pod.node.as_deref().or(local_node);
-        return node.map_or(Holder::Nobody, |node| Holder::Node(node.to_owned()));
-    }
-    alive().next().map_or(Holder::Nobody, Holder::Pod)
+/// The question that one pod's policies answer.
+struct Side<'a> {
+    rules: &'a RuleSet,
+    direction: PolicyType,
+    subject: &'a Pod,
+    peer: &'a Holder<'a>,
+    peer_address: IpAddr,
+    /// The destination, if it is a pod: nobody else gives ports names.
+    named_by: Option<&'a Pod>,
+    protocol: Protocol,
+    port: Option<u16>,
 }
 
-/// Whether some rule of the policies that select `subject` admits, or none selects it.
-fn allows<'a>(
-    subject: &Pod,
-    policies: impl Iterator<Item = (&'a NetworkPolicy, Option<&'a [Rule]>)>,
-    admits: impl Fn(&NetworkPolicy, &Rule) -> bool,
-) -> bool {
-    let mut isolated = false;
-    for (policy, list) in policies {
-        let selected = policy.namespace == subject.namespace
-            && matches_labels(&policy.pod_selector, &subject.labels);
-        let Some(list) = list.filter(|_| selected) else { continue };
-        isolated = true;
-        if list.iter().any(|rule| admits(policy, rule)) {
-            return true;
-        }
+impl Side<'_> {
+    fn judge(&self) -> End {
+        self.cluster_policies(Tier::Admin)
+            .or_else(|| self.network_policies())
+            .or_else(|| self.cluster_policies(Tier::Baseline))
+            .unwrap_or(End { allows: true, by: By::Default })
     }
-    !isolated
-}
 
-fn matches_peer(
-    rules: &RuleSet,
-    policy: &NetworkPolicy,
-    rule: &Rule,
-    peer: &Holder<'_>,
-    address: IpAddr,
-) -> bool {
-    let Peers::AnyOf(list) = &rule.peers else { return true };
-    list.iter().any(|item| match item {
-        Peer::Block(block) => matches_block(block, address),
-        Peer::Selectors { pods, namespaces } => peer.pod().is_some_and(|pod| {
-            let in_namespace = match namespaces {
-                Some(selector) => {
-                    matches_labels(selector, &namespace_labels(rules, &pod.namespace))
-                }
-                None => pod.namespace == policy.namespace,
+    /// What a tier of ClusterNetworkPolicies decides, if anything.
+    fn cluster_policies(&self, tier: Tier) -> Option<End> {
+        let all = self.rules.cluster_network_policies();
+        let mut policies: Vec<_> = all
+            .filter(|policy| policy.tier == tier && self.is_among(&policy.subject, self.subject))
+            .collect();
+        policies.sort_by_key(|policy| (policy.priority, &policy.name));
+        for policy in policies {
+            let list = match self.direction {
+                PolicyType::Egress => &policy.egress,
+                PolicyType::Ingress => &policy.ingress,
             };
-            in_namespace
-                && pods.as_ref().is_none_or(|selector| matches_labels(selector, &pod.labels))
-        }),
-    })
-}
-
-fn namespace_labels(rules: &RuleSet, name: &str) -> Labels {
-    let object = rules.namespaces().find(|namespace| namespace.name == name);
-    let mut labels = object.map(|namespace| namespace.labels.clone()).unwrap_or_default();
-    labels.insert(NAMESPACE_NAME_LABEL.to_owned(), name.to_owned());
-    labels
-}
-
-fn matches_labels(selector: &LabelSelector, labels: &Labels) -> bool {
-    for (key, value) in &selector.match_labels {
-        if !labels.iter().any(|label| label == (key, value)) {
-            return false;
+            for (rule, item) in list.iter().enumerate() {
+                let allows = match self.effect_of(item) {
+                    None => continue,
+                    Some(Action::Pass) => return None,
+                    Some(Action::Accept) => true,
+                    Some(Action::Deny) => false,
+                };
+                let by = By::ClusterRule { tier, policy: policy.name.clone(), rule };
+                return Some(End { allows, by });
+            }
         }
+        None
     }
-    for term in &selector.match_expressions {
-        let found = labels.iter().find(|(key, _)| **key == term.key).map(|(_, value)| value);
-        let listed = |values: &[String]| found.is_some_and(|it| values.iter().any(|v| v == it));
-        let holds = match &term.operator {
-            Operator::In(values) => listed(values),
-            Operator::NotIn(values) => !listed(values),
-            Operator::Exists => found.is_some(),
-            Operator::DoesNotExist => found.is_none(),
-        };
-        if !holds {
-            return false;
-        }
-    }
-    true
-}
 
-/// `named_by` is the destination pod; nobody else gives ports names.
-fn matches_ports(ports: &Ports, named_by: Option<&Pod>, attempt: &Attempt) -> bool {
-    let Ports::AnyOf(list) = ports else { return true };
-    let matches = |item: &PolicyPort| {
-        let Some(port) = attempt.port else { return false };
-        if item.protocol.number() != attempt.protocol {
-            return false;
+    /// What a rule does with the attempt; `None` where it does not match.
+    fn effect_of(&self, rule: &ClusterRule) -> Option<Action> {
+        if rule.peers.iter().any(|peer| matches!(peer, ClusterPeer::Unknown(_))) {
+            // Whom the rule means cannot be known, so it opens nothing and closes everything.
+            return match rule.action {
+                Action::Accept => None,
+                Action::Deny | Action::Pass => Some(Action::Deny),
+            };
         }
-        match &item.port {
-            Port::All => true,
-            Port::Number(number) => port == *number,
-            Port::Range { first, last } => (*first..=*last).contains(&port),
-            Port::Named(name) => named_by.is_some_and(|pod| {
-                pod.named_ports.iter().any(|named| {
-                    named.name == *name && named.protocol == item.protocol && named.port == port
-                })
+        let matches = rule.peers.iter().any(|peer| self.is_cluster_peer(peer))
+            && self.is_cluster_port(&rule.ports);
+        matches.then_some(rule.action)
+    }
+
+    fn is_cluster_peer(&self, peer: &ClusterPeer) -> bool {
+        match peer {
+            ClusterPeer::Pods(pods) => self.peer.pod().is_some_and(|pod| self.is_among(pods, pod)),
+            ClusterPeer::Nodes(selector) => self.rules.nodes().any(|node| {
+                self.peer.is_node(&node.name) && matches_labels(selector, &node.labels)
             }),
+            ClusterPeer::Networks(nets) => nets.iter().any(|net| is_in(*net, self.peer_address)),
+            ClusterPeer::Unknown(_) => false,
         }
-    };
-    list.iter().any(matches)
-}
+    }
 
-fn matches_block(block: &Block, address: IpAddr) -> bool {
-    is_in(block.cidr, address) && !block.except.iter().any(|hole| is_in(*hole, address))
-}
+    fn is_cluster_port(&self, ports: &ClusterPorts) -> bool {
+        let ClusterPorts::AnyOf(list) = ports else { return true };
+        list.iter().any(|item| match item {
+            ClusterPort::Range { protocol, first, last } => {
+                self.protocol == protocol.number()
+                    && self.port.is_some_and(|port| *first <= port && port <= *last)
+            }
+            ClusterPort::Named(name) => self.is_named(name),
+        })
+    }
 
-/// Compares bits, with IPv4 kept apart from IPv6 except where it is written as IPv6.
-fn is_in(net: IpNet, address: IpAddr) -> bool {
-    let bits = |address: IpAddr| match address {
-        IpAddr::V4(v4) => u128::from(v4.to_ipv6_mapped()),
-        IpAddr::V6(v6) => u128::from(v6),
-    };
-    let (is_v4, len) = match net {
-        IpNet::V4(v4) => (true, 96 + u32::from(v4.prefix_len())),
-        IpNet::V6(v6) => {
-            let mapped = v6.prefix_len() >= 96 && v6.addr().to_ipv4_mapped().is_some();
-            (mapped, u32::from(v6.prefix_len()))
+    /// What the NetworkPolicies say, which is final if one of them selects the pod.
+    fn network_policies(&self) -> Option<End> {
+        let (mut selecting, mut admitting) = (Vec::new(), Vec::new());
+        for policy in self.rules.network_policies() {
+            let list = match self.direction {
+                PolicyType::Egress => &policy.egress,
+                PolicyType::Ingress => &policy.ingress,
+            };
+            let selected = policy.namespace == self.subject.namespace
+                && matches_labels(&policy.pod_selector, &self.subject.labels);
+            let Some(list) = list.as_ref().filter(|_| selected) else { continue };
+            selecting.push(policy.key());
+            let admits = |(_, rule): &(usize, &Rule)| self.is_admitted_by(policy, rule);
+            let places = list.iter().enumerate().filter(admits).map(|(place, _)| place);
+            admitting.extend(places.map(|place| (policy.key(), place)));
         }
-    };
-    let differing = bits(net.addr()) ^ bits(address);
-    is_v4 == address.is_ipv4() && differing.checked_shr(128 - len).unwrap_or(0) == 0
+        match (selecting.is_empty(), admitting.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some(End { allows: false, by: By::NoRule(selecting) }),
+            (false, false) => Some(End { allows: true, by: By::Rules(admitting) }),
+        }
+    }
+
+    fn is_admitted_by(&self, policy: &NetworkPolicy, rule: &Rule) -> bool {
+        let peer = match &rule.peers {
+            Peers::Everybody => true,
+            Peers::AnyOf(list) => list.iter().any(|peer| self.is_peer(policy, peer)),
+        };
+        let port = match &rule.ports {
+            Ports::All => true,
+            Ports::AnyOf(list) => list.iter().any(|port| self.is_port(port)),
+        };
+        peer && port
+    }
+
+    fn is_peer(&self, policy: &NetworkPolicy, peer: &Peer) -> bool {
+        let (pods, namespaces) = match peer {
+            Peer::Block(block) => return matches_block(block, self.peer_address),
+            Peer::Selectors { pods, namespaces } => (pods, namespaces),
+        };
+        let Some(pod) = self.peer.pod() else { return false };
+        let in_namespace = match namespaces {
+            Some(selector) => {
+                matches_labels(selector, &namespace_labels(self.rules, &pod.namespace))
+            }
+            None => pod.namespace == policy.namespace,
+        };
+        in_namespace && pods.as_ref().is_none_or(|selector| matches_labels(selector, &pod.labels))
+    }
+
+    fn is_port(&self, item: &PolicyPort) -> bool {
+        let Some(port) = self.port else { return false };
+        self.protocol == item.protocol.number()
+            && match &item.port {
+                Port::All => true,
+                Port::Number(number) => port == *number,
+                Port::Range { first, last } => *first <= port && port <= *last,
+                Port::Named(name) => self.is_named(name),
+            }
+    }
+
+    /// Whether the destination gives this name to the port that is asked for.
+    fn is_named(&self, name: &str) -> bool {
+        self.named_by.is_some_and(|pod| {
+            pod.named_ports.iter().any(|named| {
+                named.name == name
+                    && named.protocol.number() == self.protocol
+                    && Some(named.port) == self.port
+            })
+        })
+    }
+
+    fn is_among(&self, pods: &NamespacedPods, pod: &Pod) -> bool {
+        matches_labels(&pods.namespaces, &namespace_labels(self.rules, &pod.namespace))
+            && matches_labels(&pods.pods, &pod.labels)
+    }
 }
 
+#[cfg(test)]
+mod differential;
 #[cfg(test)]
 mod tests;

@@ -1,310 +1,282 @@
-//! The compiled table against the oracle, over random clusters.
-//!
-//! Attempts are made from the rules: each border of a port range and of a block, and what lies
-//! one beside it. The run fails if some outcome was never reached.
+//! The rules of ClusterNetworkPolicy one by one, each as the oracle answers it.
 
-use std::cell::RefCell;
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod matching;
 
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use std::net::IpAddr;
+
 use sluice_core::address::NetworkId;
-use sluice_core::policy::Reason;
-use sluice_core::ports::{ICMP, SCTP, TCP, UDP};
+use sluice_core::ports::{ICMP, ICMPV6, SCTP, TCP, UDP};
 
 use super::*;
-use crate::compile::{CompileOptions, compile};
-use crate::model::{Expression, NamedPort, Namespace, Node, Protocol};
+use crate::model::Action::{Accept, Deny, Pass};
+use crate::model::{
+    Block, ClusterNetworkPolicy, LabelSelector, Labels, NamedPort, Namespace, Node, Object,
+    Protocol,
+};
 
-const LOCAL: &str = "n1";
+const A: &str = "10.0.0.1";
+const B: &str = "10.0.0.2";
+const C: &str = "10.0.0.3";
+const OUTSIDE: &str = "203.0.113.9";
+
+/// x/a, x/b and y/c at 10.0.0.1 to 3 and fd00::1 to 3 on node n1, labelled `pod: <name>`; y is
+/// labelled `team: y`. Nodes n1, n2 at 10.0.1.1 and 2; n2 is labelled `zone: far`, and the pod
+/// x/host is in its network with 10.0.1.22. x/done has run to its end and has B's address.
+fn cluster() -> RuleSet {
+    let mut rules = RuleSet::default();
+    for (namespace, name, last) in [("x", "a", 1), ("x", "b", 2), ("y", "c", 3)] {
+        let v6 = format!("fd00::{last}");
+        let mut pod = Pod::new(namespace, name)
+            .with_label("pod", name)
+            .with_address([10, 0, 0, last].into())
+            .with_address(v6.parse().unwrap());
+        pod.node = Some("n1".to_owned());
+        rules.insert(pod).unwrap();
+    }
+    let labels = Labels::from([("team".to_owned(), "y".to_owned())]);
+    rules.insert(Namespace { name: "y".to_owned(), labels }).unwrap();
+    for (name, last, zone) in [("n1", 1, "near"), ("n2", 2, "far")] {
+        let labels = Labels::from([("zone".to_owned(), zone.to_owned())]);
+        let addresses = vec![[10, 0, 1, last].into()];
+        rules.insert(Node { name: name.to_owned(), labels, addresses }).unwrap();
+    }
+    for (name, address) in [("host", "10.0.1.22"), ("done", B)] {
+        let mut pod =
+            Pod::new("x", name).with_label("pod", name).with_address(address.parse().unwrap());
+        pod.node = Some("n2".to_owned());
+        pod.host_network = name == "host";
+        pod.terminated = name == "done";
+        rules.insert(pod).unwrap();
+    }
+    rules
+}
+
+fn with(objects: impl IntoIterator<Item = Object>) -> RuleSet {
+    let mut rules = cluster();
+    for object in objects {
+        rules.replace(object);
+    }
+    rules
+}
+
+/// A policy of the Admin tier for x/a in both directions, with priority 5.
+fn policy(name: &str, rules: Vec<ClusterRule>) -> ClusterNetworkPolicy {
+    ClusterNetworkPolicy {
+        name: name.to_owned(),
+        tier: Tier::Admin,
+        priority: 5,
+        subject: pods("x", "a"),
+        ingress: rules.clone(),
+        egress: rules,
+    }
+}
+
+fn baseline(name: &str, rules: Vec<ClusterRule>) -> ClusterNetworkPolicy {
+    ClusterNetworkPolicy { tier: Tier::Baseline, ..policy(name, rules) }
+}
+
+/// A NetworkPolicy that isolates x/a in both directions and admits by these rules.
+fn isolating(rules: Vec<Rule>) -> Object {
+    let pod = LabelSelector::label("pod", "a");
+    let types = [PolicyType::Ingress, PolicyType::Egress];
+    NetworkPolicy::new("x", "np", pod, &types, Some(rules.clone()), Some(rules)).into()
+}
+
+fn np() -> Name {
+    Name { namespace: "x".to_owned(), name: "np".to_owned() }
+}
+
+fn rule(action: Action, peers: Vec<ClusterPeer>) -> ClusterRule {
+    ClusterRule { name: String::new(), action, peers, ports: ClusterPorts::All }
+}
+
+fn all(action: Action) -> ClusterRule {
+    rule(action, vec![nets(&["0.0.0.0/0", "::/0"])])
+}
+
+fn on_ports(action: Action, ports: Vec<ClusterPort>) -> ClusterRule {
+    ClusterRule { ports: ClusterPorts::AnyOf(ports), ..all(action) }
+}
+
+fn pods(namespace: &str, pod: &str) -> NamespacedPods {
+    NamespacedPods {
+        namespaces: LabelSelector::label("kubernetes.io/metadata.name", namespace),
+        pods: LabelSelector::label("pod", pod),
+    }
+}
+
+fn block(cidr: &str) -> Block {
+    Block { cidr: cidr.parse().unwrap(), except: Vec::new() }
+}
+
+fn nets(nets: &[&str]) -> ClusterPeer {
+    ClusterPeer::Networks(nets.iter().map(|net| net.parse().unwrap()).collect())
+}
+
+fn unknown() -> ClusterPeer {
+    ClusterPeer::Unknown("planets".to_owned())
+}
+
+fn attempt(source: &str, destination: &str, protocol: u8, port: Option<u16>) -> Attempt {
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    let (source, destination) = (address(source), address(destination));
+    Attempt { network: NetworkId::DEFAULT, source, destination, protocol, port }
+}
+
+fn tcp(rules: &RuleSet, source: &str, destination: &str) -> Answer {
+    judge(rules, Some("n1"), &attempt(source, destination, TCP, Some(80)))
+}
+
+/// Who allows, the source's end and the destination's.
+fn allows(answer: &Answer) -> [bool; 2] {
+    [answer.egress.allows, answer.ingress.allows]
+}
+
+fn by(tier: Tier, policy: &str, rule: usize) -> By {
+    By::ClusterRule { tier, policy: policy.to_owned(), rule }
+}
 
 #[test]
-fn the_table_answers_as_the_oracle() {
-    let reached = RefCell::new(BTreeSet::new());
-    let picks = prop::collection::vec((any::<u16>(), any::<u16>(), any::<u16>(), 0u8..4), 200);
-    let mut runner = TestRunner::new(Config { cases: 1_500, ..Config::default() });
-    runner
-        .run(&(any_rule_set(), picks), |(rules, picks)| {
-            compare(&rules, &picks, &mut reached.borrow_mut())
-        })
-        .unwrap();
-    let reached = reached.into_inner();
-    for outcome in ["SamePod", "OwnNode", "NotAPod", "Undecided", "Rule", "NoRule"] {
-        for end in ["egress", "ingress"] {
-            assert!(reached.contains(&(end, outcome)), "never reached: {end} {outcome}");
-        }
-    }
+fn the_first_rule_that_matches_decides() {
+    let rules = vec![rule(Accept, vec![nets(&["10.0.0.2/32"])]), all(Deny), all(Accept)];
+    let rules = with([policy("p", rules).into()]);
+    let (near, far) = (tcp(&rules, A, B), tcp(&rules, A, C));
+    assert_eq!(near.egress, End { allows: true, by: by(Tier::Admin, "p", 0) });
+    assert_eq!(near.ingress, End { allows: true, by: By::Default });
+    assert_eq!(far.egress, End { allows: false, by: by(Tier::Admin, "p", 1) });
+    assert!(!far.allows());
+    assert_eq!(tcp(&rules, C, A).ingress, far.egress);
+    assert_eq!(tcp(&rules, OUTSIDE, A).egress.by, By::NotAPod);
 }
 
-fn compare(
-    rules: &RuleSet,
-    picks: &[(u16, u16, u16, u8)],
-    reached: &mut BTreeSet<(&'static str, &'static str)>,
-) -> Result<(), TestCaseError> {
-    let options = CompileOptions { local_node: Some(LOCAL.to_owned()) };
-    let table =
-        compile(rules, &options).map_err(|faults| TestCaseError::fail(format!("{faults:?}")))?;
-    let addresses = addresses_of(rules);
-    let ports = ports_of(rules);
-    let pick = |list: &[IpAddr], place: u16| list[usize::from(place) % list.len()];
-    for &(from, to, port, protocol) in picks {
-        let source = pick(&addresses, from);
-        let same: Vec<IpAddr> =
-            addresses.iter().copied().filter(|it| it.is_ipv4() == source.is_ipv4()).collect();
-        let (protocol, port) = match protocol {
-            0 => (ICMP, None),
-            1 => (UDP, Some(ports[usize::from(port) % ports.len()])),
-            2 => (SCTP, Some(ports[usize::from(port) % ports.len()])),
-            _ => (TCP, Some(ports[usize::from(port) % ports.len()])),
-        };
-        let network = NetworkId::DEFAULT;
-        let attempt = Attempt { network, source, destination: pick(&same, to), protocol, port };
-        let decision = table.decide(&attempt);
-        let found = Answer { egress: decision.egress.allows(), ingress: decision.ingress.allows() };
-        prop_assert_eq!(found, judge(rules, Some(LOCAL), &attempt), "{:?} {:?}", attempt, decision);
-        reached.insert(("egress", outcome(decision.egress)));
-        reached.insert(("ingress", outcome(decision.ingress)));
-    }
-    Ok(())
+#[test]
+fn policies_are_asked_by_priority_then_by_name() {
+    let first = |a: u16, b: u16| {
+        let a = ClusterNetworkPolicy { priority: a, ..policy("a", vec![all(Deny)]) };
+        let b = ClusterNetworkPolicy { priority: b, ..policy("b", vec![all(Accept)]) };
+        tcp(&with([a.into(), b.into()]), A, B).egress.allows
+    };
+    assert!(!first(4, 5));
+    assert!(first(5, 4));
+    assert!(!first(5, 5));
+    assert!(first(1000, 0));
+    // 10 comes after 9: priorities are numbers.
+    assert!(first(10, 9));
 }
 
-fn outcome(reason: Reason) -> &'static str {
-    match reason {
-        Reason::SamePod => "SamePod",
-        Reason::OwnNode => "OwnNode",
-        Reason::NotAPod => "NotAPod",
-        Reason::Undecided => "Undecided",
-        Reason::Accepted(..) | Reason::Denied(..) => "Rule",
-        Reason::NoRule => "NoRule",
-    }
+#[test]
+fn the_admin_tier_comes_before_networkpolicies() {
+    let deny = with([policy("p", vec![all(Deny)]).into(), isolating(vec![Rule::default()])]);
+    assert_eq!(allows(&tcp(&deny, A, C)), [false, true]);
+    let accept = with([policy("p", vec![all(Accept)]).into(), isolating(vec![])]);
+    assert_eq!(allows(&tcp(&accept, A, C)), [true, true]);
 }
 
-/// Every holder's address, and the edges of every block and hole, with what lies beside them.
-fn addresses_of(rules: &RuleSet) -> Vec<IpAddr> {
-    let mut addresses: BTreeSet<IpAddr> = rules
-        .pods()
-        .flat_map(|pod| &pod.addresses)
-        .chain(rules.nodes().flat_map(|node| &node.addresses))
-        .copied()
-        .collect();
-    addresses.extend(["198.51.100.1", "2001:db8::1"].map(|it| it.parse::<IpAddr>().unwrap()));
-    for rule in all_rules(rules) {
-        let Peers::AnyOf(peers) = &rule.peers else { continue };
-        for peer in peers {
-            let Peer::Block(block) = peer else { continue };
-            for net in std::iter::once(&block.cidr).chain(&block.except) {
-                let net = crate::validate::canonical_net(*net);
-                for edge in [net.network(), net.broadcast()] {
-                    addresses.extend([beside(edge, -1), edge, beside(edge, 1)]);
-                }
-            }
-        }
-    }
-    addresses.into_iter().map(|it| it.to_canonical()).collect()
+#[test]
+fn what_no_admin_rule_matches_is_for_networkpolicies() {
+    let other = rule(Deny, vec![nets(&["192.0.2.0/24"])]);
+    let rules = with([
+        policy("p", vec![other]).into(),
+        isolating(vec![]),
+        baseline("q", vec![all(Accept)]).into(),
+    ]);
+    let expected = End { allows: false, by: By::NoRule(vec![np()]) };
+    assert_eq!(tcp(&rules, A, C).egress, expected);
+    assert_eq!(tcp(&rules, C, A).ingress, expected);
 }
 
-fn beside(address: IpAddr, step: i32) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => Ipv4Addr::from(u32::from(v4).wrapping_add_signed(step)).into(),
-        IpAddr::V6(v6) => {
-            Ipv6Addr::from(u128::from(v6).wrapping_add_signed(i128::from(step))).into()
-        }
-    }
+#[test]
+fn every_networkpolicy_rule_that_admits_is_named() {
+    let nobody = Rule { peers: vec![Peer::Block(block("192.0.2.0/24"))].into(), ..Rule::default() };
+    let rules = with([isolating(vec![Rule::default(), nobody, Rule::default()])]);
+    let by = By::Rules(vec![(np(), 0), (np(), 2)]);
+    assert_eq!(tcp(&rules, A, C).egress, End { allows: true, by });
 }
 
-/// Every border of the rules' ports and the numbers of named ports, with what lies beside them.
-fn ports_of(rules: &RuleSet) -> Vec<u16> {
-    let mut ports = BTreeSet::from([1, 65535]);
-    let mut around =
-        |port: u16| ports.extend([port.saturating_sub(1), port, port.saturating_add(1)]);
-    for rule in all_rules(rules) {
-        let Ports::AnyOf(items) = &rule.ports else { continue };
-        for item in items {
-            match item.port {
-                Port::Number(port) => around(port),
-                Port::Range { first, last } => [first, last].into_iter().for_each(&mut around),
-                _ => {}
-            }
-        }
-    }
-    rules.pods().flat_map(|pod| &pod.named_ports).for_each(|port| around(port.port));
-    ports.into_iter().collect()
+#[test]
+fn the_baseline_tier_is_for_pods_that_no_networkpolicy_selects() {
+    let deny = || baseline("q", vec![all(Deny)]);
+    let rules = with([deny().into()]);
+    let expected = End { allows: false, by: by(Tier::Baseline, "q", 0) };
+    assert_eq!(tcp(&rules, A, C).egress, expected);
+    let rules = with([deny().into(), isolating(vec![Rule::default()])]);
+    assert!(tcp(&rules, A, C).egress.allows);
+
+    // Selected for egress alone, it is still the baseline's for ingress.
+    let pod = LabelSelector::label("pod", "a");
+    let egress = NetworkPolicy::new("x", "np", pod, &[PolicyType::Egress], None, Some(vec![]));
+    let rules = with([baseline("q", vec![all(Accept)]).into(), egress.into()]);
+    assert_eq!(tcp(&rules, A, C).egress.by, By::NoRule(vec![np()]));
+    assert_eq!(tcp(&rules, C, A).ingress.by, by(Tier::Baseline, "q", 0));
 }
 
-fn all_rules(rules: &RuleSet) -> impl Iterator<Item = &Rule> {
-    rules.network_policies().flat_map(|policy| {
-        let lists = policy.ingress.iter().chain(&policy.egress);
-        lists.flatten()
-    })
+#[test]
+fn pass_skips_the_rest_of_its_tier_only() {
+    let passing = || {
+        let first = policy("a", vec![all(Pass), all(Accept)]);
+        let second = ClusterNetworkPolicy { priority: 6, ..policy("b", vec![all(Deny)]) };
+        [first.into(), second.into()]
+    };
+    assert_eq!(tcp(&with(passing()), A, C).egress.by, By::Default);
+    let rules = with(passing().into_iter().chain([isolating(vec![])]));
+    assert!(matches!(tcp(&rules, A, C).egress.by, By::NoRule(_)));
+    let rules = with(passing().into_iter().chain([baseline("q", vec![all(Deny)]).into()]));
+    assert_eq!(tcp(&rules, A, C).egress.by, by(Tier::Baseline, "q", 0));
+    // In the last tier it leaves the default.
+    let rules = with([baseline("q", vec![all(Pass), all(Deny)]).into()]);
+    assert_eq!(tcp(&rules, A, C).egress, End { allows: true, by: By::Default });
 }
 
-fn any_rule_set() -> impl Strategy<Value = RuleSet> {
-    let namespaces = prop::collection::vec(any_labels(), 2);
-    let pods = prop::collection::vec(any_pod(), 2..7);
-    let policies = prop::collection::vec(any_policy(), 0..6);
-    (namespaces, pods, policies).prop_map(|(namespaces, pods, policies)| {
-        let mut rules = RuleSet::default();
-        for (labels, name) in namespaces.into_iter().zip(["x", "y"]) {
-            rules.insert(Namespace { name: name.to_owned(), labels }).unwrap();
-        }
-        for (name, last) in [(LOCAL, 101), ("n2", 102)] {
-            let node = Node {
-                name: name.to_owned(),
-                labels: Labels::new(),
-                addresses: vec![v4(last), v6(last)],
-            };
-            rules.insert(node).unwrap();
-        }
-        for (mut pod, place) in pods.into_iter().zip(1u8..) {
-            pod.name = format!("p{place}");
-            pod.addresses = if pod.host_network && pod.node.as_deref() == Some("n2") {
-                vec![v4(102)]
-            } else if pod.host_network {
-                vec![v4(110 + place)]
-            } else if pod.terminated {
-                // A pod that has run to its end may share its address with one that runs.
-                vec![v4(1)]
-            } else {
-                vec![v4(place), v6(place)]
-            };
-            rules.insert(pod).unwrap();
-        }
-        for (mut policy, place) in policies.into_iter().zip(0u8..) {
-            policy.name = format!("policy{place}");
-            rules.insert(policy).unwrap();
-        }
-        rules
-    })
+#[test]
+fn each_end_is_judged_by_its_own_policies() {
+    let of_c = ClusterNetworkPolicy { subject: pods("y", "c"), ..policy("p", vec![all(Deny)]) };
+    let accept = ClusterNetworkPolicy { priority: 0, ..policy("a", vec![all(Accept)]) };
+    let rules = with([of_c.into(), accept.into()]);
+    assert_eq!(allows(&tcp(&rules, A, C)), [true, false]);
+    assert_eq!(allows(&tcp(&rules, C, A)), [false, true]);
+    assert_eq!(allows(&tcp(&rules, B, A)), [true, true]);
 }
 
-fn v4(last: u8) -> IpAddr {
-    Ipv4Addr::new(10, 0, 0, last).into()
+#[test]
+fn a_policy_selects_by_namespace_and_pod() {
+    let denies = |namespaces: LabelSelector, pods: LabelSelector, source: &str| {
+        let subject = NamespacedPods { namespaces, pods };
+        let rules = with([ClusterNetworkPolicy { subject, ..policy("p", vec![all(Deny)]) }.into()]);
+        !tcp(&rules, source, OUTSIDE).egress.allows
+    };
+    let (every, y) = (LabelSelector::everything, || LabelSelector::label("team", "y"));
+    let pod = |name: &str| LabelSelector::label("pod", name);
+    assert_eq!([A, B, C].map(|it| denies(every(), every(), it)), [true, true, true]);
+    assert_eq!([A, B, C].map(|it| denies(y(), every(), it)), [false, false, true]);
+    assert_eq!([A, B, C].map(|it| denies(every(), pod("b"), it)), [false, true, false]);
+    assert_eq!([A, B, C].map(|it| denies(y(), pod("b"), it)), [false, false, false]);
 }
 
-fn v6(last: u8) -> IpAddr {
-    Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last.into()).into()
+#[test]
+fn pods_in_their_nodes_network_and_finished_ones_are_nobodys_subject() {
+    let subject =
+        |name| ClusterNetworkPolicy { subject: pods("x", name), ..policy("p", vec![all(Deny)]) };
+    let host = with([subject("host").into()]);
+    assert_eq!(tcp(&host, "10.0.1.22", C).egress, End { allows: true, by: By::NotAPod });
+    // B's address was x/done's.
+    assert!(tcp(&with([subject("done").into()]), B, C).allows());
+    assert!(!tcp(&with([subject("b").into()]), B, C).allows());
 }
 
-fn any_labels() -> impl Strategy<Value = Labels> {
-    prop::collection::btree_map(any_key(), any_value(), 0..3)
-}
-
-fn any_key() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["app", "tier"]).prop_map(str::to_owned)
-}
-
-fn any_value() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["a", "b"]).prop_map(str::to_owned)
-}
-
-fn any_protocol() -> impl Strategy<Value = Protocol> {
-    prop::sample::select(vec![Protocol::Tcp, Protocol::Tcp, Protocol::Udp, Protocol::Sctp])
-}
-
-fn any_port_name() -> impl Strategy<Value = String> {
-    prop::sample::select(vec!["web", "dns"]).prop_map(str::to_owned)
-}
-
-fn any_namespace() -> impl Strategy<Value = String> {
-    // z has no object of its own.
-    prop::sample::select(vec!["x", "x", "y", "z"]).prop_map(str::to_owned)
-}
-
-fn any_pod() -> impl Strategy<Value = Pod> {
-    let named = (any_port_name(), any_protocol(), 80u16..84)
-        .prop_map(|(name, protocol, port)| NamedPort { name, protocol, port });
-    let node = prop::sample::select(vec![None, Some(LOCAL), Some("n2"), Some("n3")]);
-    let flags = (prop::bool::weighted(0.15), prop::bool::weighted(0.1));
-    (any_namespace(), any_labels(), node, flags, prop::collection::vec(named, 0..3)).prop_map(
-        |(namespace, labels, node, (host_network, terminated), named_ports)| Pod {
-            namespace,
-            labels,
-            node: node.map(str::to_owned),
-            host_network,
-            terminated,
-            named_ports,
-            ..Pod::default()
-        },
-    )
-}
-
-fn any_selector() -> impl Strategy<Value = LabelSelector> {
-    let values = || prop::collection::vec(any_value(), 1..3);
-    let operator = prop_oneof![
-        values().prop_map(Operator::In),
-        values().prop_map(Operator::NotIn),
-        Just(Operator::Exists),
-        Just(Operator::DoesNotExist),
-    ];
-    let term = (any_key(), operator).prop_map(|(key, operator)| Expression { key, operator });
-    let labels = prop::collection::btree_map(any_key(), any_value(), 0..2);
-    (labels, prop::collection::vec(term, 0..2)).prop_map(|(match_labels, match_expressions)| {
-        LabelSelector { match_labels, match_expressions }
-    })
-}
-
-fn any_policy() -> impl Strategy<Value = NetworkPolicy> {
-    let rules = || prop::option::weighted(0.7, prop::collection::vec(any_rule(), 0..3));
-    (any_namespace(), any_selector(), rules(), rules()).prop_map(
-        |(namespace, pod_selector, ingress, egress)| NetworkPolicy {
-            namespace,
-            name: String::new(),
-            pod_selector,
-            ingress,
-            egress,
-        },
-    )
-}
-
-fn any_rule() -> impl Strategy<Value = Rule> {
-    let peers = prop::collection::vec(any_peer(), 0..3);
-    let ports = prop::collection::vec(any_port(), 0..3);
-    (peers, ports).prop_map(|(peers, ports)| Rule { peers: peers.into(), ports: ports.into() })
-}
-
-fn any_peer() -> impl Strategy<Value = Peer> {
-    prop_oneof![
-        any_selector().prop_map(|it| Peer::Selectors { pods: Some(it), namespaces: None }),
-        any_selector().prop_map(|it| Peer::Selectors { pods: None, namespaces: Some(it) }),
-        (any_selector(), any_selector())
-            .prop_map(|(a, b)| Peer::Selectors { pods: Some(a), namespaces: Some(b) }),
-        any_block(),
-    ]
-}
-
-fn any_block() -> impl Strategy<Value = Peer> {
-    (0u8..3, 0u8..8, 0u8..=5, prop::collection::vec((0u8..32, 1u8..=5), 0..3)).prop_map(
-        |(form, last, host_bits, holes)| {
-            let net = |last: u8, host_bits: u8| -> IpNet {
-                let (address, len) = match form {
-                    0 => (v4(last), 32 - host_bits),
-                    1 => (v6(last), 128 - host_bits),
-                    _ => (Ipv4Addr::new(10, 0, 0, last).to_ipv6_mapped().into(), 128 - host_bits),
-                };
-                IpNet::new(address, len).unwrap()
-            };
-            // Host bits are left in place: `10.0.0.3/28` is legal and means `10.0.0.0/28`.
-            let except = holes
-                .into_iter()
-                .filter(|(_, fewer)| *fewer <= host_bits && host_bits > 0)
-                .map(|(offset, fewer)| {
-                    let first = last & !((1 << host_bits) - 1);
-                    net(first | (offset & ((1 << host_bits) - 1)), host_bits - fewer)
-                })
-                .collect();
-            Peer::Block(Block { cidr: net(last, host_bits), except })
-        },
-    )
-}
-
-fn any_port() -> impl Strategy<Value = PolicyPort> {
-    let port = prop_oneof![
-        Just(Port::All),
-        (80u16..84).prop_map(Port::Number),
-        (80u16..84, 0u16..4).prop_map(|(first, len)| Port::Range { first, last: first + len }),
-        any_port_name().prop_map(Port::Named),
-        any_port_name().prop_map(Port::Named),
-    ];
-    (any_protocol(), port).prop_map(|(protocol, port)| PolicyPort { protocol, port })
+#[test]
+fn a_pod_itself_and_its_own_node_are_beyond_all_policies() {
+    let rules = with([policy("p", vec![rule(Deny, vec![unknown()])]).into(), isolating(vec![])]);
+    let itself = tcp(&rules, "fd00::1", "fd00::1");
+    assert_eq!(itself.egress, End { allows: true, by: By::SamePod });
+    assert_eq!(itself.ingress, itself.egress);
+    let node = tcp(&rules, "10.0.1.1", A);
+    assert_eq!(node.ingress, End { allows: true, by: By::OwnNode });
+    assert_eq!(node.egress, node.ingress);
+    assert_eq!(allows(&tcp(&rules, "10.0.1.2", A)), [true, false]);
+    // A pod that names no node is on the local one.
+    let mut homeless = rules.clone();
+    homeless.replace(Pod::new("x", "a").with_label("pod", "a").with_address(A.parse().unwrap()));
+    assert_eq!(tcp(&homeless, "10.0.1.1", A).ingress.by, By::OwnNode);
+    let elsewhere = judge(&homeless, Some("n2"), &attempt("10.0.1.1", A, TCP, Some(80)));
+    assert!(!elsewhere.ingress.allows);
 }
