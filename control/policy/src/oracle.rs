@@ -3,7 +3,10 @@
 //! It shares no code with the compiler, nor the model's own matching, so that a mistake in
 //! either shows as a difference. It walks all policies for each attempt and is meant for tests
 //! and for sampled re-checking, never for packets. The rule set is taken to be valid.
+//!
+//! [`generate`] makes rule sets, attempts and changes to put to it and to what it checks.
 
+pub mod generate;
 mod matching;
 
 use std::net::IpAddr;
