@@ -12,6 +12,7 @@
 
 mod attempts;
 mod blocks;
+mod change;
 mod cluster_policies;
 mod labels;
 mod network_policies;
@@ -20,6 +21,7 @@ mod random;
 mod shrink;
 
 pub use self::attempts::attempts;
+pub use self::change::change;
 use self::random::Random;
 pub use self::shrink::shrink;
 use crate::model::RuleSet;
