@@ -277,4 +277,6 @@ impl Side<'_> {
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod incremental;
+#[cfg(test)]
 mod tests;

@@ -1,9 +1,8 @@
 //! What makes a rule set valid.
 //!
 //! The rules are those of the Kubernetes API server, so that a manifest which a cluster takes
-//! is taken here, and a few of our own: an address may belong to one pod only, and never both to
-//! a pod with policies and to a node, since the table could then not tell whose policy holds. All
-//! faults are gathered, not only the first.
+//! is taken here, and one of our own: an address has one owner. All faults are gathered, not only
+//! the first.
 
 mod cluster;
 mod owners;

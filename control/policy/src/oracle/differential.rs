@@ -4,18 +4,17 @@
 //! has it look at one cluster, and `SLUICE_SEEDS=0..1000000` has it look for longer.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::ops::Range;
 
-use sluice_core::policy::{Decision, Reason};
+use sluice_core::address::NetworkId;
+use sluice_core::policy::Reason;
 use sluice_core::table::{self, Table};
 
 use super::generate::LOCAL_NODE;
 use super::*;
 use crate::compile::{CompileOptions, compile};
-use crate::model::{ClusterNetworkPolicy, Fault, Object};
-
-/// Whether the compiler knows ClusterNetworkPolicies; what it is given has none until it does.
-const CLUSTER_POLICIES: bool = false;
+use crate::model::{ClusterNetworkPolicy, Fault};
 
 const SEEDS: Range<u64> = 0..2_000;
 const ATTEMPTS: usize = 150;
@@ -28,11 +27,9 @@ fn the_table_answers_as_the_oracle() {
         let _told = ToldOnPanic(seed);
         let rules = generate::cluster(seed);
         let attempts = generate::attempts(&rules, seed, ATTEMPTS);
-        let compiled =
-            if CLUSTER_POLICIES { rules.clone() } else { without_cluster_policies(&rules) };
-        let differs = difference(&compiled, &attempts).expect("generated clusters are valid");
+        let differs = difference(&rules, &attempts).expect("generated clusters are valid");
         if let Some(attempt) = differs {
-            let least = generate::shrink(&compiled, |rules| {
+            let least = generate::shrink(&rules, |rules| {
                 difference(rules, &[attempt]).is_ok_and(|attempt| attempt.is_some())
             });
             let found = table_of(&least).unwrap().decide(&attempt);
@@ -67,7 +64,7 @@ fn seeds() -> Range<u64> {
 
 fn table_of(rules: &RuleSet) -> Result<Table, Vec<Fault>> {
     let options = CompileOptions { local_node: Some(LOCAL_NODE.to_owned()) };
-    compile(rules, &options).map(|spec| Table::new(1, spec))
+    compile(rules, &options)
 }
 
 fn ask(rules: &RuleSet, attempt: &Attempt) -> Answer {
@@ -78,30 +75,54 @@ fn ask(rules: &RuleSet, attempt: &Attempt) -> Answer {
 fn difference(rules: &RuleSet, attempts: &[Attempt]) -> Result<Option<Attempt>, Vec<Fault>> {
     let table = table_of(rules)?;
     let mut attempts = attempts.iter();
-    let differs = |it: &&Attempt| !agree(&table, &table.decide(it), &ask(rules, it));
+    let differs = |it: &&Attempt| !agree(&table, it, &ask(rules, it));
     Ok(attempts.find(differs).copied())
 }
 
-fn agree(table: &Table, found: &Decision, expected: &Answer) -> bool {
-    agree_at(table, table::Direction::Egress, found.egress, &expected.egress)
-        && agree_at(table, table::Direction::Ingress, found.ingress, &expected.ingress)
+/// Whether the table says of an attempt what the oracle says, and for the same reasons.
+pub(super) fn agree(table: &Table, attempt: &Attempt, expected: &Answer) -> bool {
+    use table::Direction::{Egress, Ingress};
+    let found = table.decide(attempt);
+    agree_at(table, (Egress, attempt.source), found.egress, &expected.egress)
+        && agree_at(table, (Ingress, attempt.destination), found.ingress, &expected.ingress)
 }
 
-/// Whether one end of the table says what the oracle says, and for the same reason.
-fn agree_at(table: &Table, direction: table::Direction, found: Reason, expected: &End) -> bool {
+fn agree_at(
+    table: &Table,
+    (direction, subject): (table::Direction, IpAddr),
+    found: Reason,
+    expected: &End,
+) -> bool {
+    let name_of = |id| table.policy(id).map(|policy| (policy.kind, &*policy.name));
     let same = match (found, &expected.by) {
         (Reason::SamePod, By::SamePod)
         | (Reason::OwnNode, By::OwnNode)
         | (Reason::NotAPod, By::NotAPod)
-        | (Reason::NotIsolated, By::Default) => true,
-        (Reason::Rule(id), By::Rules(admitting)) => table.rule(id).is_some_and(|(rule, policy)| {
-            rule.direction == direction
-                && admitting.iter().any(|(name, place)| {
-                    name.to_string() == policy && u32::try_from(*place) == Ok(rule.index)
-                })
-        }),
-        (Reason::NoRule(set), By::NoRule(selecting)) => {
-            let found = table.policies_of(set).iter().filter_map(|id| table.policy_name(*id));
+        | (Reason::Undecided, By::Default) => true,
+        (Reason::Accepted(table::Tier::NetworkPolicy, rule), By::Rules(admitting)) => {
+            admitting.iter().any(|(name, place)| {
+                name_of(rule.policy) == Some(("NetworkPolicy", &*name.to_string()))
+                    && u32::try_from(*place) == Ok(rule.index)
+            })
+        }
+        (
+            Reason::Accepted(in_tier, found) | Reason::Denied(in_tier, found),
+            By::ClusterRule { tier, policy, rule },
+        ) => {
+            let expected_tier = match tier {
+                Tier::Admin => table::Tier::Admin,
+                Tier::Baseline => table::Tier::Baseline,
+            };
+            in_tier == expected_tier
+                && name_of(found.policy) == Some(("ClusterNetworkPolicy", policy))
+                && u32::try_from(*rule) == Ok(found.index)
+        }
+        (Reason::NoRule, By::NoRule(selecting)) => {
+            let party = table.party(NetworkId::DEFAULT, subject);
+            let tiers = table.identity_of(party).map(|identity| identity.tiers(direction));
+            let set = tiers.and_then(|tiers| tiers.of(table::Tier::NetworkPolicy));
+            let policies = set.map(|set| set.policies.as_slice()).unwrap_or_default();
+            let found = policies.iter().filter_map(|id| name_of(*id)).map(|(_, name)| name);
             found.eq(selecting.iter().map(ToString::to_string))
         }
         _ => false,
@@ -197,12 +218,4 @@ fn edited(rules: &RuleSet, edit: impl Fn(&mut ClusterRule) -> bool) -> RuleSet {
         edited.replace(policy);
     }
     edited
-}
-
-fn without_cluster_policies(rules: &RuleSet) -> RuleSet {
-    let mut without = rules.clone();
-    for policy in rules.cluster_network_policies() {
-        without.remove(&Object::from(policy.clone()).key());
-    }
-    without
 }

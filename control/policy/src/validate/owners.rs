@@ -1,13 +1,16 @@
 //! One address, one owner.
 //!
-//! An address may belong to one pod only, and never both to a pod with policies and to a node:
-//! the table could then not tell whose policy holds. Pods in their node's network share the
-//! node's addresses; pods that have run to their end own nothing.
+//! An address may belong to one pod or one node only: the table could otherwise not tell whose
+//! policy holds. Pods in their node's network share the node's addresses; pods that have run to
+//! their end own nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use crate::model::{Change, Fault, Object, ObjectKey};
+
+/// The node of a pod that names none.
+const UNKNOWN: &str = "(unknown)";
 
 /// Who owns which address, as far as the rule set says.
 #[derive(Debug, Default)]
@@ -78,7 +81,7 @@ fn claims(object: &Object) -> Vec<(String, IpAddr, Claim)> {
         Object::Node(node) => (&node.addresses, Some(node.name.clone()), "status.addresses"),
         Object::Pod(pod) if pod.terminated => return Vec::new(),
         Object::Pod(pod) if pod.host_network => {
-            let node = pod.node.clone().unwrap_or_else(|| "(unknown)".to_owned());
+            let node = pod.node.clone().unwrap_or_else(|| UNKNOWN.to_owned());
             (&pod.addresses, Some(node), "status.podIPs")
         }
         Object::Pod(pod) => (&pod.addresses, None, "status.podIPs"),
@@ -102,12 +105,16 @@ fn conflict<'a>(
     claim: &Claim,
     mut others: impl Iterator<Item = &'a Claim>,
 ) -> Option<String> {
-    let other = match claim.node {
-        // Nodes and pods in their networks get along.
-        Some(_) => others.find(|other| other.node.is_none()),
+    // A node gets along with the pods in its network, wherever it is not known to be another one.
+    let is_same = |node: &str, other: &str| [node, other].contains(&UNKNOWN) || node == other;
+    let other = match &claim.node {
+        Some(node) => others.find(|it| it.node.as_ref().is_none_or(|other| !is_same(node, other))),
         None => others.next(),
     }?;
     Some(match (&claim.node, &other.node) {
+        (Some(node), Some(other)) => format!(
+            "{address} is the address of node {other}, and here of {node}; want one node for it"
+        ),
         (None, Some(node)) => format!(
             "{address} is the address of node {node}; want an address of its own, or \
              hostNetwork: true"

@@ -1,5 +1,9 @@
 //! ClusterNetworkPolicies of both tiers, of equal and of differing priorities.
 
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+
 use super::blocks::net;
 use super::labels::{OF_NAMESPACES_AND_NAMES, OF_NODES, OF_PODS, selector};
 use super::objects::{PORT_NAMES, labels_around, port_range, protocol};
@@ -8,6 +12,7 @@ use crate::model::{
     Action, ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterPorts, ClusterRule,
     LabelSelector, NamespacedPods, Node, PRIORITY_MAX, Pod, PolicyType, RuleSet, Tier,
 };
+use crate::validate::canonical_net;
 
 /// A name that no ClusterNetworkPolicy has; its place among them is anywhere.
 pub(super) fn free_name(random: &mut Random, rules: &RuleSet) -> String {
@@ -72,7 +77,11 @@ fn peer(random: &mut Random, rules: &RuleSet, direction: PolicyType) -> ClusterP
             ClusterPeer::Nodes(selector(random, OF_NODES, &labels))
         }
         (PolicyType::Egress, 2..=5) => {
-            ClusterPeer::Networks(random.some(1, 3, |random| net(random, rules)))
+            let mut nets: Vec<IpNet> = random.some(1, 3, |random| net(random, rules));
+            // The same network twice is a fault, in whatever notation.
+            let mut seen = BTreeSet::new();
+            nets.retain(|net| seen.insert(canonical_net(*net)));
+            ClusterPeer::Networks(nets)
         }
         _ => ClusterPeer::Pods(pods(random, rules)),
     }
