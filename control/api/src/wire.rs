@@ -4,6 +4,7 @@
     missing_docs,
     unreachable_pub,
     clippy::allow_attributes_without_reason,
+    clippy::large_enum_variant,
     clippy::use_self,
     clippy::too_many_lines,
     reason = "generated; the documentation is in the .proto files"

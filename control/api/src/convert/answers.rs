@@ -146,12 +146,23 @@ fn side_to_wire(it: Side) -> wire::Side {
         reason: it.reason,
         policy: it.policy,
         rule: it.rule,
+        tier: it.tier,
+        kind: it.kind,
+        rule_name: it.rule_name,
     }
 }
 
 fn side(side: Option<wire::Side>) -> Result<Side, Malformed> {
     let it = side.ok_or("an explanation lacks an end")?;
-    Ok(Side { verdict: verdict(it.verdict)?, reason: it.reason, policy: it.policy, rule: it.rule })
+    Ok(Side {
+        verdict: verdict(it.verdict)?,
+        reason: it.reason,
+        tier: it.tier,
+        kind: it.kind,
+        policy: it.policy,
+        rule: it.rule,
+        rule_name: it.rule_name,
+    })
 }
 
 fn verdict_to_wire(verdict: Verdict) -> i32 {
