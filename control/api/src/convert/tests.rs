@@ -1,168 +1,18 @@
 //! Whatever is a rule set survives the wire; whatever is none is refused without a panic.
 
-use std::net::IpAddr;
+mod answers;
+mod generate;
 
-use ipnet::IpNet;
-use proptest::collection::{btree_map, vec};
-use proptest::option;
+use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::{Message as _, Name as _};
 use sluice_core::address::{Mac, NetworkId};
-use sluice_policy::model::{
-    Block, Expression, LabelSelector, Labels, Name, NamedPort, Namespace, NetworkPolicy, Node,
-    Object, Operator, Peer, Peers, Pod, PolicyPort, Port, Ports, Protocol, Rule, RuleSet,
-};
+use sluice_policy::model::Name;
 
 use super::{commit, ports, questions, to_wire};
-use crate::backend::{CommitOrder, Fallback, PortKind, PortSpec};
+use crate::backend::{Fallback, PortKind, PortSpec};
 use crate::{snapshot, strict, wire};
-
-fn text() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-z][a-z0-9-]{0,5}", any::<String>()]
-}
-
-fn labels() -> impl Strategy<Value = Labels> {
-    btree_map(text(), text(), 0..3)
-}
-
-fn protocol() -> impl Strategy<Value = Protocol> {
-    prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)]
-}
-
-fn net() -> impl Strategy<Value = IpNet> {
-    (any::<IpAddr>(), any::<u8>()).prop_map(|(address, len)| {
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        IpNet::new(address, len % (most + 1)).unwrap()
-    })
-}
-
-fn selector() -> impl Strategy<Value = LabelSelector> {
-    let operator = prop_oneof![
-        vec(text(), 1..3).prop_map(Operator::In),
-        vec(text(), 1..3).prop_map(Operator::NotIn),
-        Just(Operator::Exists),
-        Just(Operator::DoesNotExist),
-    ];
-    let term = (text(), operator).prop_map(|(key, operator)| Expression { key, operator });
-    (labels(), vec(term, 0..3)).prop_map(|(match_labels, match_expressions)| LabelSelector {
-        match_labels,
-        match_expressions,
-    })
-}
-
-fn peer() -> impl Strategy<Value = Peer> {
-    prop_oneof![
-        (option::of(selector()), option::of(selector()))
-            .prop_filter("names no peer", |(pods, namespaces)| pods.is_some()
-                || namespaces.is_some())
-            .prop_map(|(pods, namespaces)| Peer::Selectors { pods, namespaces }),
-        (net(), vec(net(), 0..3)).prop_map(|(cidr, except)| Peer::Block(Block { cidr, except })),
-    ]
-}
-
-fn policy_port() -> impl Strategy<Value = PolicyPort> {
-    let port = prop_oneof![
-        Just(Port::All),
-        (1..=u16::MAX).prop_map(Port::Number),
-        (1..=u16::MAX, 1..=u16::MAX)
-            .prop_map(|(a, b)| Port::Range { first: a.min(b), last: a.max(b) }),
-        text().prop_map(Port::Named),
-    ];
-    (protocol(), port).prop_map(|(protocol, port)| PolicyPort { protocol, port })
-}
-
-fn rules() -> impl Strategy<Value = Option<Vec<Rule>>> {
-    let rule = (vec(peer(), 0..3), vec(policy_port(), 0..3))
-        .prop_map(|(peers, ports)| Rule { peers: Peers::from(peers), ports: Ports::from(ports) });
-    option::of(vec(rule, 0..3))
-}
-
-fn object() -> impl Strategy<Value = Object> {
-    let named_port = (text(), protocol(), 1..=u16::MAX)
-        .prop_map(|(name, protocol, port)| NamedPort { name, protocol, port });
-    let pod = (
-        (text(), text(), labels(), vec(any::<IpAddr>(), 0..3)),
-        (option::of(text()), any::<bool>(), vec(named_port, 0..3), any::<bool>()),
-    )
-        .prop_map(|((namespace, name, labels, addresses), rest)| {
-            let (node, host_network, named_ports, terminated) = rest;
-            let named = Pod { namespace, name, labels, addresses, ..Pod::default() };
-            Pod { node, host_network, named_ports, terminated, ..named }
-        });
-    let policy = (text(), text(), selector(), rules(), rules()).prop_map(
-        |(namespace, name, pod_selector, ingress, egress)| NetworkPolicy {
-            namespace,
-            name,
-            pod_selector,
-            ingress,
-            egress,
-        },
-    );
-    prop_oneof![
-        (text(), labels()).prop_map(|(name, labels)| Namespace { name, labels }.into()),
-        pod.prop_map(Object::from),
-        (text(), labels(), vec(any::<IpAddr>(), 0..3)).prop_map(|(name, labels, addresses)| Node {
-            name,
-            labels,
-            addresses
-        }
-        .into()),
-        policy.prop_map(Object::from),
-    ]
-}
-
-fn rule_set() -> impl Strategy<Value = RuleSet> {
-    vec(object(), 0..8).prop_map(|objects| {
-        let mut rules = RuleSet::default();
-        for object in objects {
-            rules.replace(object);
-        }
-        rules
-    })
-}
-
-fn order() -> impl Strategy<Value = CommitOrder> {
-    (
-        text().prop_filter("too long", |it| it.len() <= 256),
-        any::<Option<u64>>(),
-        any::<bool>(),
-        rule_set(),
-    )
-        .prop_map(|(version, base_revision, allow_shrink, rules)| CommitOrder {
-            version,
-            base_revision,
-            allow_shrink,
-            rules,
-        })
-}
-
-fn port_spec() -> impl Strategy<Value = PortSpec> {
-    let kind = prop_oneof![
-        any::<[u8; 6]>().prop_map(|mut mac| {
-            mac[0] = mac[0] & 0xfe | 2;
-            let pod = Name { namespace: "shop".into(), name: "web".into() };
-            PortKind::Pod { pod, mac: Mac(mac) }
-        }),
-        Just(PortKind::Uplink),
-        Just(PortKind::Host),
-    ];
-    let fallback = prop_oneof![Just(Fallback::Drop), Just(Fallback::Pass)];
-    let vlans = btree_map(1..4095_u16, any::<u16>(), 1..4);
-    ("[a-z][a-z0-9.@-]{0,14}", kind, vlans, any::<bool>(), fallback, vec(any::<IpAddr>(), 0..3))
-        .prop_map(|(interface, kind, vlans, untagged, fallback, addresses)| PortSpec {
-            interface,
-            networks: vlans
-                .into_iter()
-                .enumerate()
-                .map(|(place, (vlan, id))| {
-                    (NetworkId(id), (!untagged || place > 0).then_some(vlan))
-                })
-                .collect(),
-            fallback,
-            node_addresses: if kind == PortKind::Uplink { addresses } else { Vec::new() },
-            kind,
-        })
-}
+use generate::{order, port_spec, rule_set};
 
 /// Reads bytes as every request, as the service would.
 fn read_all(bytes: &[u8]) {
