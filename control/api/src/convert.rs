@@ -6,6 +6,7 @@
 //! [`sluice_policy::validate`].
 
 pub(crate) mod answers;
+mod cluster;
 pub(crate) mod commit;
 pub(crate) mod counters;
 pub(crate) mod ports;

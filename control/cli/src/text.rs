@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use sluice_api::backend::ObjectCounts;
+
 /// `text` on one line, with every character that could deceive as `\u{1b}`.
 pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_deceptive) {
@@ -47,14 +49,24 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
 }
 
 /// What a rule set holds: `1 namespace, 2 pods, ..`.
-pub(crate) fn objects(namespaces: u64, pods: u64, nodes: u64, network_policies: u64) -> String {
-    [
+pub(crate) fn objects(counts: &ObjectCounts) -> String {
+    let ObjectCounts { namespaces, pods, nodes, network_policies, cluster_network_policies } =
+        *counts;
+    let mut parts = vec![
         count(namespaces, "namespace", "namespaces"),
         count(pods, "pod", "pods"),
         count(nodes, "node", "nodes"),
         count(network_policies, "network policy", "network policies"),
-    ]
-    .join(", ")
+    ];
+    // Most clusters have none, and are told of none.
+    if cluster_network_policies > 0 {
+        parts.push(count(
+            cluster_network_policies,
+            "cluster network policy",
+            "cluster network policies",
+        ));
+    }
+    parts.join(", ")
 }
 
 /// The parts that are not empty, as a fault reads: `object: field: problem`.
@@ -80,5 +92,16 @@ mod tests {
             assert_eq!(printable(text), expected);
         }
         assert_eq!(printable_lines("a\u{7}\nb"), "a\\u{7}\nb");
+    }
+
+    #[test]
+    fn cluster_network_policies_are_told_of_where_there_are_some() {
+        let counts = ObjectCounts { pods: 2, network_policies: 1, ..ObjectCounts::default() };
+        let text = "0 namespaces, 2 pods, 0 nodes, 1 network policy";
+        assert_eq!(objects(&counts), text);
+        for (number, more) in [(1, "1 cluster network policy"), (2, "2 cluster network policies")] {
+            let counts = ObjectCounts { cluster_network_policies: number, ..counts };
+            assert_eq!(objects(&counts), format!("{text}, {more}"));
+        }
     }
 }

@@ -191,7 +191,10 @@ fn check_of_a_sound_rule_set_is_a_summary() {
     assert_eq!(run.status, 0);
     assert_eq!(run.stdout, "ok: 1 namespace, 3 pods, 0 nodes, 1 network policy\n");
     let report = scene.run(&["check", "-o", "json"]).json();
-    let objects = json!({"namespaces": 1, "pods": 3, "nodes": 0, "network_policies": 1});
+    let objects = json!({
+        "namespaces": 1, "pods": 3, "nodes": 0, "network_policies": 1,
+        "cluster_network_policies": 0,
+    });
     assert_eq!(report, json!({"ok": true, "objects": objects, "faults": [], "warnings": []}));
 }
 

@@ -50,6 +50,8 @@ pub struct ObjectCounts {
     pub nodes: u64,
     /// NetworkPolicies.
     pub network_policies: u64,
+    /// ClusterNetworkPolicies.
+    pub cluster_network_policies: u64,
 }
 
 /// One worker thread.
@@ -94,13 +96,15 @@ impl ObjectCounts {
             pods: rules.pods().len() as u64,
             nodes: rules.nodes().len() as u64,
             network_policies: rules.network_policies().len() as u64,
+            cluster_network_policies: rules.cluster_network_policies().len() as u64,
         }
     }
 
     /// How many there are of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
-        [self.namespaces, self.pods, self.nodes, self.network_policies]
+        let Self { namespaces, pods, nodes, network_policies, cluster_network_policies } = *self;
+        [namespaces, pods, nodes, network_policies, cluster_network_policies]
             .into_iter()
             .fold(0, u64::saturating_add)
     }

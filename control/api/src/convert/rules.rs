@@ -5,6 +5,7 @@ use sluice_policy::model::{
     PolicyPort, Port, Ports, Rule, RuleSet,
 };
 
+use super::cluster;
 use super::report::{Path, Report, gather};
 use super::selectors::selector;
 use crate::wire;
@@ -35,6 +36,11 @@ pub(crate) fn rule_set(report: &mut Report, rules: wire::RuleSet) -> RuleSet {
     for it in rules.network_policies {
         turn_to(report, Kind::NetworkPolicy, Some(&it.namespace), &it.name);
         let policy = policy(report, it).map(Object::from);
+        insert(report, policy);
+    }
+    for it in rules.cluster_network_policies {
+        turn_to(report, Kind::ClusterNetworkPolicy, None, &it.name);
+        let policy = cluster::policy(report, it).map(Object::from);
         insert(report, policy);
     }
     read

@@ -1,6 +1,7 @@
 //! Whatever is a rule set survives the wire; whatever is none is refused without a panic.
 
 mod answers;
+mod cluster;
 mod generate;
 
 use proptest::collection::vec;

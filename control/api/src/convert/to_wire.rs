@@ -7,6 +7,7 @@ use sluice_policy::model::{
     Rule, RuleSet,
 };
 
+use super::cluster;
 use super::selectors::selector_to_wire;
 use crate::wire;
 
@@ -16,6 +17,10 @@ pub(crate) fn rule_set(rules: &RuleSet) -> wire::RuleSet {
         pods: rules.pods().map(pod).collect(),
         nodes: rules.nodes().map(node).collect(),
         network_policies: rules.network_policies().map(policy).collect(),
+        cluster_network_policies: rules
+            .cluster_network_policies()
+            .map(cluster::policy_to_wire)
+            .collect(),
     }
 }
 

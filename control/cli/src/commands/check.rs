@@ -1,6 +1,7 @@
 //! `check`: everything that is wrong with manifests, or what is in them.
 
 use serde::Serialize;
+use sluice_api::backend::ObjectCounts;
 use sluice_sources::manifest::{ManifestFault, Warning};
 
 use crate::args::Check;
@@ -13,18 +14,10 @@ use crate::text::{self, count};
 #[derive(Serialize)]
 struct Report<'a> {
     ok: bool,
-    objects: Option<Objects>,
+    /// How many objects the rule set has.
+    objects: Option<ObjectCounts>,
     faults: Vec<FaultLine<'a>>,
     warnings: Vec<FaultLine<'a>>,
-}
-
-/// How many objects the rule set has.
-#[derive(Serialize)]
-struct Objects {
-    namespaces: u64,
-    pods: u64,
-    nodes: u64,
-    network_policies: u64,
 }
 
 pub(crate) fn run(check: &Check, output: &mut Output) -> Result<(), Failure> {
@@ -39,12 +32,7 @@ pub(crate) fn run(check: &Check, output: &mut Output) -> Result<(), Failure> {
 }
 
 fn accepted(loaded: &Loaded, output: &mut Output) -> Result<(), Failure> {
-    let objects = Objects {
-        namespaces: loaded.rules.namespaces().len() as u64,
-        pods: loaded.rules.pods().len() as u64,
-        nodes: loaded.rules.nodes().len() as u64,
-        network_policies: loaded.rules.network_policies().len() as u64,
-    };
+    let objects = ObjectCounts::of(&loaded.rules);
     if output.is_json() {
         let warnings = loaded.warnings.iter().map(|Warning(it)| it.into()).collect();
         let report = Report { ok: true, objects: Some(objects), faults: Vec::new(), warnings };
@@ -52,8 +40,7 @@ fn accepted(loaded: &Loaded, output: &mut Output) -> Result<(), Failure> {
     } else {
         offline::warn(&loaded.warnings);
         let ok = output.paint(Mood::Good, "ok");
-        let Objects { namespaces, pods, nodes, network_policies } = objects;
-        let mut summary = text::objects(namespaces, pods, nodes, network_policies);
+        let mut summary = text::objects(&objects);
         if !loaded.warnings.is_empty() {
             let warnings = loaded.warnings.len() as u64;
             summary += &format!("; {}", count(warnings, "warning", "warnings"));

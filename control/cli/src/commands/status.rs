@@ -2,7 +2,7 @@
 
 use std::io;
 
-use sluice_api::backend::{ObjectCounts, Refusal, Status, WorkerStatus};
+use sluice_api::backend::{Refusal, Status, WorkerStatus};
 
 use crate::args::Connection;
 use crate::daemon::Daemon;
@@ -32,9 +32,7 @@ fn print(status: &Status, output: &mut Output) -> io::Result<()> {
         output.line(format!("revision:  {}{name}", status.revision))?;
     }
     output.line(format!("source:    {}", printable(&status.source.to_string())))?;
-    let ObjectCounts { namespaces, pods, nodes, network_policies } = status.objects;
-    let objects = text::objects(namespaces, pods, nodes, network_policies);
-    output.line(format!("rule set:  {objects}"))?;
+    output.line(format!("rule set:  {}", text::objects(&status.objects)))?;
     output.line(format!("uptime:    {}", span(status.uptime_seconds)))?;
     let mood = if status.is_healthy() { Mood::Good } else { Mood::Bad };
     let health = output.paint(mood, printable(&status.health));

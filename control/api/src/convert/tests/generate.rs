@@ -8,32 +8,34 @@ use proptest::option;
 use proptest::prelude::*;
 use sluice_core::address::{Mac, NetworkId};
 use sluice_policy::model::{
-    Block, Expression, LabelSelector, Labels, Name, NamedPort, Namespace, NetworkPolicy, Node,
-    Object, Operator, Peer, Peers, Pod, PolicyPort, Port, Ports, Protocol, Rule, RuleSet,
+    Action, Block, ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterPorts, ClusterRule,
+    Expression, LabelSelector, Labels, Name, NamedPort, Namespace, NamespacedPods, NetworkPolicy,
+    Node, Object, Operator, PRIORITY_MAX, Peer, Peers, Pod, PolicyPort, Port, Ports, Protocol,
+    Rule, RuleSet, Tier,
 };
 
 use crate::backend::{CommitOrder, Fallback, PortKind, PortSpec};
 
-pub(super) fn text() -> impl Strategy<Value = String> {
+fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z][a-z0-9-]{0,5}", any::<String>()]
 }
 
-pub(super) fn labels() -> impl Strategy<Value = Labels> {
+fn labels() -> impl Strategy<Value = Labels> {
     btree_map(text(), text(), 0..3)
 }
 
-pub(super) fn protocol() -> impl Strategy<Value = Protocol> {
+fn protocol() -> impl Strategy<Value = Protocol> {
     prop_oneof![Just(Protocol::Tcp), Just(Protocol::Udp), Just(Protocol::Sctp)]
 }
 
-pub(super) fn net() -> impl Strategy<Value = IpNet> {
+fn net() -> impl Strategy<Value = IpNet> {
     (any::<IpAddr>(), any::<u8>()).prop_map(|(address, len)| {
         let most = if address.is_ipv4() { 32 } else { 128 };
         IpNet::new(address, len % (most + 1)).unwrap()
     })
 }
 
-pub(super) fn selector() -> impl Strategy<Value = LabelSelector> {
+fn selector() -> impl Strategy<Value = LabelSelector> {
     let operator = prop_oneof![
         vec(text(), 1..3).prop_map(Operator::In),
         vec(text(), 1..3).prop_map(Operator::NotIn),
@@ -47,7 +49,7 @@ pub(super) fn selector() -> impl Strategy<Value = LabelSelector> {
     })
 }
 
-pub(super) fn peer() -> impl Strategy<Value = Peer> {
+fn peer() -> impl Strategy<Value = Peer> {
     prop_oneof![
         (option::of(selector()), option::of(selector()))
             .prop_filter("names no peer", |(pods, namespaces)| pods.is_some()
@@ -57,7 +59,7 @@ pub(super) fn peer() -> impl Strategy<Value = Peer> {
     ]
 }
 
-pub(super) fn policy_port() -> impl Strategy<Value = PolicyPort> {
+fn policy_port() -> impl Strategy<Value = PolicyPort> {
     let port = prop_oneof![
         Just(Port::All),
         (1..=u16::MAX).prop_map(Port::Number),
@@ -68,13 +70,56 @@ pub(super) fn policy_port() -> impl Strategy<Value = PolicyPort> {
     (protocol(), port).prop_map(|(protocol, port)| PolicyPort { protocol, port })
 }
 
-pub(super) fn rules() -> impl Strategy<Value = Option<Vec<Rule>>> {
+fn rules() -> impl Strategy<Value = Option<Vec<Rule>>> {
     let rule = (vec(peer(), 0..3), vec(policy_port(), 0..3))
         .prop_map(|(peers, ports)| Rule { peers: Peers::from(peers), ports: Ports::from(ports) });
     option::of(vec(rule, 0..3))
 }
 
-pub(super) fn object() -> impl Strategy<Value = Object> {
+fn namespaced_pods() -> impl Strategy<Value = NamespacedPods> {
+    (selector(), selector()).prop_map(|(namespaces, pods)| NamespacedPods { namespaces, pods })
+}
+
+fn cluster_peer(is_egress: bool) -> BoxedStrategy<ClusterPeer> {
+    let pods = namespaced_pods().prop_map(ClusterPeer::Pods);
+    let unknown = text().prop_map(ClusterPeer::Unknown);
+    if is_egress {
+        let nodes = selector().prop_map(ClusterPeer::Nodes);
+        let networks = vec(net(), 1..3).prop_map(ClusterPeer::Networks);
+        prop_oneof![pods, nodes, networks, unknown].boxed()
+    } else {
+        prop_oneof![pods, unknown].boxed()
+    }
+}
+
+fn cluster_ports() -> impl Strategy<Value = ClusterPorts> {
+    let port = prop_oneof![
+        (protocol(), 1..=u16::MAX, 1..=u16::MAX).prop_map(|(protocol, a, b)| {
+            ClusterPort::Range { protocol, first: a.min(b), last: a.max(b) }
+        }),
+        text().prop_map(ClusterPort::Named),
+    ];
+    prop_oneof![Just(ClusterPorts::All), vec(port, 1..3).prop_map(ClusterPorts::AnyOf)]
+}
+
+fn cluster_rules(is_egress: bool) -> impl Strategy<Value = Vec<ClusterRule>> {
+    let action = prop_oneof![Just(Action::Accept), Just(Action::Deny), Just(Action::Pass)];
+    let rule = (text(), action, vec(cluster_peer(is_egress), 1..3), cluster_ports())
+        .prop_map(|(name, action, peers, ports)| ClusterRule { name, action, peers, ports });
+    vec(rule, 0..3)
+}
+
+fn cluster_policy() -> impl Strategy<Value = ClusterNetworkPolicy> {
+    (
+        (text(), prop_oneof![Just(Tier::Admin), Just(Tier::Baseline)], 0..=PRIORITY_MAX),
+        (namespaced_pods(), cluster_rules(false), cluster_rules(true)),
+    )
+        .prop_map(|((name, tier, priority), (subject, ingress, egress))| {
+            ClusterNetworkPolicy { name, tier, priority, subject, ingress, egress }
+        })
+}
+
+fn object() -> impl Strategy<Value = Object> {
     let named_port = (text(), protocol(), 1..=u16::MAX)
         .prop_map(|(name, protocol, port)| NamedPort { name, protocol, port });
     let pod = (
@@ -105,6 +150,7 @@ pub(super) fn object() -> impl Strategy<Value = Object> {
         }
         .into()),
         policy.prop_map(Object::from),
+        cluster_policy().prop_map(Object::from),
     ]
 }
 
