@@ -14,7 +14,7 @@ use sluice_policy::model::{Fault, Protocol};
 use sluice_policy::reach::{Family, Reach};
 
 pub use counters::{Counters, DropCount, GateCounters, PortCounters, Traffic, WorkerTraffic};
-pub use outcome::{CommitOrder, Committed, Failure, Refused};
+pub use outcome::{CommitOrder, Committed, Content, Failure, Refused};
 pub use port::{Fallback, GateMode, PortKind, PortSpec, PortState};
 pub use status::{HEALTHY, ObjectCounts, Refusal, Source, Status, WorkerStatus};
 
@@ -26,7 +26,7 @@ pub trait Backend: Send + Sync + 'static {
     /// [`Refused`]; then nothing has changed.
     fn commit(&self, order: CommitOrder) -> Result<Committed, Refused>;
 
-    /// Learns of a snapshot that never became a rule set, so that the status can show it.
+    /// Learns of a commit that never became a rule set, so that the status can show it.
     /// Gives the refusal that the client is told.
     fn refuse(&self, version: &str, faults: Vec<Fault>) -> Refused {
         let _ = version;

@@ -81,7 +81,7 @@ impl Client {
         let len = request.encoded_len();
         if len > MESSAGE_LEN_MAX {
             return Err(ClientError::TooLarge(format!(
-                "the rule set has {len} bytes; want {MESSAGE_LEN_MAX} at most"
+                "the request has {len} bytes; want {MESSAGE_LEN_MAX} at most"
             )));
         }
         let response = self.control().commit(request).await.map_err(|it| self.failed(it))?;

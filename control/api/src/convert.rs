@@ -8,6 +8,7 @@
 pub(crate) mod answers;
 mod cluster;
 pub(crate) mod commit;
+mod content;
 pub(crate) mod counters;
 pub(crate) mod ports;
 pub(crate) mod questions;

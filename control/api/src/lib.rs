@@ -11,7 +11,7 @@
 //! ```
 //!
 //! ```no_run
-//! use sluice_api::backend::CommitOrder;
+//! use sluice_api::backend::{CommitOrder, Content};
 //! use sluice_api::client::{Client, Endpoint};
 //! use sluice_policy::model::{Pod, RuleSet};
 //!
@@ -19,7 +19,8 @@
 //! let mut rules = RuleSet::default();
 //! rules.insert(Pod::new("shop", "web"))?;
 //! let client = Client::connect(&Endpoint::default()).await?;
-//! let order = CommitOrder { version: "v1".into(), rules, ..CommitOrder::default() };
+//! let content = Content::Snapshot(rules);
+//! let order = CommitOrder { version: "v1".into(), content, ..CommitOrder::default() };
 //! match client.commit(&order).await? {
 //!     Ok(done) => println!("revision {} is in force", done.revision),
 //!     Err(refused) => println!("{refused}"),

@@ -5,6 +5,7 @@
 //! a port's frames are dropped, or passed where that is configured, until it runs again.
 
 mod backend;
+mod candidate;
 mod config;
 mod rules;
 mod run;

@@ -1,9 +1,10 @@
 //! The rule set in force, and the only way to another one.
 //!
 //! ```text
-//! rule set --base, shrink--> compile --> publish --> every worker runs it --> on disk --> Ack
-//!                \               \
-//!                 +--- refused ---+--> nothing has changed
+//! rule set --+
+//!            +--base, shrink--> compile --> publish --> every worker runs it --> on disk --> Ack
+//! delta -----+       \             \
+//!                     +-- refused --+--> nothing has changed
 //! ```
 
 use std::path::Path;
@@ -15,11 +16,8 @@ use sluice_engine::Engine;
 use sluice_policy::compile::{CompileOptions, compile};
 use sluice_policy::model::Fault;
 
+use crate::candidate::{candidate, refuse_shrunk};
 use crate::snapshot::{Snapshot, SnapshotFile};
-
-/// Rule sets with fewer objects than this may shrink, short of vanishing: their owner sees them
-/// whole.
-const SHRINK_GUARD_FROM: u64 = 20;
 
 /// Keeps the rule set in force.
 pub(crate) struct Rules {
@@ -91,23 +89,12 @@ impl Rules {
     pub(crate) fn commit(&self, order: CommitOrder) -> Result<Committed, Refused> {
         let start = Instant::now();
         let mut in_force = self.locked();
-        let running = in_force.snapshot.revision;
         let version = order.version.clone();
-        let result = match refuse_at_once(&in_force.snapshot, &order) {
-            Some(refused) => Err(refused),
-            None => {
-                let objects = order.rules.len() as u64;
-                let snapshot =
-                    Snapshot { revision: running + 1, version: order.version, rules: order.rules };
-                self.put_in_force(&mut in_force, snapshot)
-                    .map(|()| objects)
-                    .map_err(|faults| Refused { faults, running_revision: running })
-            }
-        };
-        match result {
-            Ok(objects) => {
+        match self.carry_out(&mut in_force, order) {
+            Ok(()) => {
                 in_force.refusal = None;
                 let revision = in_force.snapshot.revision;
+                let objects = in_force.snapshot.rules.len() as u64;
                 let took = start.elapsed();
                 // No reason to refuse what is in force already, but a restart would miss it.
                 in_force.not_on_disk =
@@ -150,6 +137,17 @@ impl Rules {
         }
     }
 
+    fn carry_out(&self, in_force: &mut InForce, order: CommitOrder) -> Result<(), Refused> {
+        let running = &in_force.snapshot;
+        let rules = candidate(running, order.base_revision, order.content)?;
+        if !order.allow_shrink {
+            refuse_shrunk(running, &rules)?;
+        }
+        let running_revision = running.revision;
+        let snapshot = Snapshot { revision: running_revision + 1, version: order.version, rules };
+        self.put_in_force(in_force, snapshot).map_err(|faults| Refused { faults, running_revision })
+    }
+
     fn put_in_force(&self, in_force: &mut InForce, snapshot: Snapshot) -> Result<(), Vec<Fault>> {
         let table = compile(&snapshot.rules, &self.options)?;
         let published = self.engine.publish(table.with_revision(snapshot.revision));
@@ -169,93 +167,5 @@ impl Rules {
 
     fn locked(&self) -> MutexGuard<'_, InForce> {
         self.in_force.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What can be told before anything is compiled.
-fn refuse_at_once(running: &Snapshot, order: &CommitOrder) -> Option<Refused> {
-    if let Some(base) = order.base_revision.filter(|base| *base != running.revision) {
-        return Some(Refused::wrong_base(base, running.revision));
-    }
-    if order.allow_shrink {
-        return None;
-    }
-    let (before, after) = (ObjectCounts::of(&running.rules), ObjectCounts::of(&order.rules));
-    if shrinks(before.total(), after.total()) {
-        return Some(Refused::shrinks(before.total(), after.total(), running.revision));
-    }
-    // Policies on their own too: pods that lose theirs are open, whatever else is still there.
-    if shrinks(before.network_policies, after.network_policies) {
-        let problem = format!(
-            "the rule set would shrink from {} NetworkPolicies to {}; if that is meant, allow it",
-            before.network_policies, after.network_policies
-        );
-        return Some(Refused::request("allowShrink", problem, running.revision));
-    }
-    None
-}
-
-/// Whether objects vanish altogether, or most of many do.
-fn shrinks(before: u64, after: u64) -> bool {
-    (before > 0 && after == 0) || (before >= SHRINK_GUARD_FROM && after < before / 2)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use sluice_policy::model::{Namespace, RuleSet};
-
-    fn namespaces(count: usize) -> RuleSet {
-        let mut rules = RuleSet::default();
-        for n in 0..count {
-            rules.insert(Namespace::new(format!("n{n}"))).unwrap();
-        }
-        rules
-    }
-
-    fn is_refused(before: usize, after: usize, allow_shrink: bool) -> bool {
-        let running = Snapshot { revision: 3, version: String::new(), rules: namespaces(before) };
-        let order =
-            CommitOrder { allow_shrink, rules: namespaces(after), ..CommitOrder::default() };
-        refuse_at_once(&running, &order).is_some()
-    }
-
-    #[test]
-    fn a_rule_set_that_vanishes_is_taken_only_if_that_is_meant() {
-        for (before, after, refused) in [
-            (0, 0, false),
-            (1, 0, true),
-            (3, 1, false),
-            (19, 1, false),
-            (20, 10, false),
-            (20, 9, true),
-            (30, 0, true),
-        ] {
-            assert_eq!(is_refused(before, after, false), refused, "{before} to {after}");
-            assert!(!is_refused(before, after, true));
-        }
-    }
-
-    #[test]
-    fn policies_that_vanish_are_noticed_though_pods_are_still_there() {
-        use sluice_policy::model::{LabelSelector, NetworkPolicy};
-        let mut with_policy = namespaces(50);
-        with_policy
-            .insert(NetworkPolicy::new("n1", "p", LabelSelector::everything(), &[], None, None))
-            .unwrap();
-        let running = Snapshot { rules: with_policy, ..Snapshot::default() };
-        let order = CommitOrder { rules: namespaces(50), ..CommitOrder::default() };
-        let refused = refuse_at_once(&running, &order).unwrap();
-        assert!(refused.faults[0].problem.contains("1 NetworkPolicies to 0"), "{refused}");
-    }
-
-    #[test]
-    fn a_wrong_base_is_refused_and_told_the_running_revision() {
-        let running = Snapshot { revision: 3, ..Snapshot::default() };
-        let order = |base| CommitOrder { base_revision: base, ..CommitOrder::default() };
-        assert!(refuse_at_once(&running, &order(Some(3))).is_none());
-        assert!(refuse_at_once(&running, &order(None)).is_none());
-        let refused = refuse_at_once(&running, &order(Some(2))).unwrap();
-        assert_eq!(refused.running_revision, 3);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
-use sluice_api::backend::{CommitOrder, Source};
+use sluice_api::backend::{CommitOrder, Content, Source};
 use sluice_api::server::{Api, Health, Listen, ServeError, TlsFiles, bind};
 use sluice_engine::Engine;
 use sluice_engine::EngineError;
@@ -319,7 +319,7 @@ impl Watch {
                     version,
                     base_revision: None,
                     allow_shrink: self.allow_shrink,
-                    rules,
+                    content: Content::Snapshot(rules),
                 };
                 if let Err(refused) = self.rules.commit(order) {
                     tracing::error!("{refused}");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use sluice_api::backend::{CommitOrder, Committed, Refused};
+use sluice_api::backend::{CommitOrder, Committed, Content, Refused};
 use sluice_api::client::{Client, ClientError, Endpoint};
 use sluice_policy::model::RuleSet;
 
@@ -32,7 +32,7 @@ pub fn push(socket: &Path, rules: &RuleSet, version: &str) -> Result<Committed, 
             version: version.into(),
             base_revision: None,
             allow_shrink: true,
-            rules: rules.clone(),
+            content: Content::Snapshot(rules.clone()),
         };
         client.commit(&order).await?.map_err(PushError::Refused)
     })

@@ -3,22 +3,31 @@
 use std::fmt;
 
 use serde::ser::{Serialize, SerializeSeq as _, Serializer};
-use sluice_policy::model::{Fault, RuleSet};
+use sluice_policy::model::{Change, Fault, ObjectKey, RuleSet};
 
-/// A snapshot and the conditions under which it may come into force.
+/// A rule set and the conditions under which it may come into force.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommitOrder {
-    /// The client's name for the snapshot, for people.
+    /// The client's name for the rule set, for people.
     pub version: String,
-    /// The revision that must be in force; `None`: any.
+    /// The revision that must be in force; `None`: any. The API takes no delta without it.
     pub base_revision: Option<u64>,
     /// Whether the rule set may be emptied or shrink greatly.
     pub allow_shrink: bool,
-    /// The whole rule set.
-    pub rules: RuleSet,
+    /// What is to be in force.
+    pub content: Content,
 }
 
-/// A snapshot is in force on every worker.
+/// What is to be in force. The default is an empty rule set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// This rule set; what it leaves out is removed.
+    Snapshot(RuleSet),
+    /// The rule set that the change makes of the one in force.
+    Delta(Change),
+}
+
+/// A rule set is in force on every worker.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Committed {
     /// The daemon's number for it.
@@ -31,7 +40,7 @@ pub struct Committed {
     pub applied_in_ns: u64,
 }
 
-/// A snapshot is refused as a whole; nothing has changed. Reads as one fault a line.
+/// A request is refused as a whole; nothing has changed. Reads as one fault a line.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Refused {
     /// Every reason, at least one.
@@ -62,7 +71,7 @@ pub enum Failure {
 }
 
 impl Refused {
-    /// The snapshot builds on `base`, which is not the revision in force.
+    /// The request builds on `base`, which is not the revision in force.
     #[must_use]
     pub fn wrong_base(base: u64, running_revision: u64) -> Self {
         Self::request(
@@ -75,7 +84,7 @@ impl Refused {
         )
     }
 
-    /// The snapshot has so many fewer objects than the rule set in force that it looks like a
+    /// The rule set has so many fewer objects than the one in force that it looks like a
     /// mistake.
     #[must_use]
     pub fn shrinks(running_objects: u64, objects: u64, running_revision: u64) -> Self {
@@ -89,12 +98,32 @@ impl Refused {
         )
     }
 
+    /// A delta would remove objects that the rule set in force does not have.
+    #[must_use]
+    pub fn missing(removals: impl IntoIterator<Item = ObjectKey>, running_revision: u64) -> Self {
+        let fault = |key: ObjectKey| Fault {
+            object: key.to_string(),
+            field: "removals".into(),
+            problem: format!(
+                "it is not in the rule set of revision {running_revision}; remove only what is \
+                 there"
+            ),
+        };
+        Self { faults: removals.into_iter().map(fault).collect(), running_revision }
+    }
+
     /// The fault is in the request and not in an object.
     #[must_use]
     pub fn request(field: &str, problem: impl Into<String>, running_revision: u64) -> Self {
         let fault =
             Fault { object: "request".into(), field: field.into(), problem: problem.into() };
         Self { faults: vec![fault], running_revision }
+    }
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::Snapshot(RuleSet::default())
     }
 }
 

@@ -26,7 +26,7 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// [`HEALTHY`], or a sentence that says what is wrong.
     pub health: String,
-    /// The last snapshot that was refused, if none has been accepted since.
+    /// The last commit that was refused, if none has been accepted since.
     pub last_refusal: Option<Refusal>,
 }
 
@@ -67,7 +67,7 @@ pub struct WorkerStatus {
     pub connections: u64,
 }
 
-/// A snapshot that was refused.
+/// A commit that was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
     /// Its client's name for it.

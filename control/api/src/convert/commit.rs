@@ -2,8 +2,9 @@
 
 use sluice_policy::model::Fault;
 
+use super::content::{content, content_to_wire};
 use super::report::{Path, Report};
-use super::{Malformed, faults_from_wire, faults_to_wire, rules, to_wire};
+use super::{Malformed, faults_from_wire, faults_to_wire};
 use crate::backend::{CommitOrder, Committed, Refused};
 use crate::wire;
 
@@ -17,18 +18,12 @@ pub(crate) fn order(request: wire::CommitRequest) -> Result<CommitOrder, Vec<Fau
             format!("it has {} bytes; want {VERSION_LEN_MAX} at most", request.version.len());
         report.fault::<()>(&Path::Top("version"), problem);
     }
-    let rules = match request.snapshot {
-        Some(snapshot) => Some(rules::rule_set(&mut report, snapshot)),
-        None => report.fault(
-            &Path::Top("snapshot"),
-            "it is absent; send the whole rule set, an empty one if it shall be empty",
-        ),
-    };
-    let order = rules.map(|rules| CommitOrder {
+    let content = content(&mut report, request.content, request.base_revision);
+    let order = content.map(|content| CommitOrder {
         version: request.version,
         base_revision: request.base_revision,
         allow_shrink: request.allow_shrink,
-        rules,
+        content,
     });
     report.finish(order)
 }
@@ -38,7 +33,7 @@ pub(crate) fn order_to_wire(order: &CommitOrder) -> wire::CommitRequest {
         version: order.version.clone(),
         base_revision: order.base_revision,
         allow_shrink: order.allow_shrink,
-        snapshot: Some(to_wire::rule_set(&order.rules)),
+        content: Some(content_to_wire(&order.content)),
     }
 }
 

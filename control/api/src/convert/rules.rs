@@ -13,37 +13,50 @@ use crate::wire;
 /// The objects that can be read; the report has the faults of the others.
 pub(crate) fn rule_set(report: &mut Report, rules: wire::RuleSet) -> RuleSet {
     let mut read = RuleSet::default();
-    let mut insert = |report: &mut Report, object: Option<Object>| {
-        if let Some(Err(fault)) = object.map(|object| read.insert(object)) {
+    objects(report, rules, |report, object| {
+        if let Err(fault) = read.insert(object) {
             let object = crate::text::printable(&fault.object).into_owned();
             report.add(sluice_policy::model::Fault { object, ..fault });
+        }
+    });
+    read
+}
+
+/// Gives each object that can be read to `take`; the report has the faults of the others.
+pub(super) fn objects(
+    report: &mut Report,
+    rules: wire::RuleSet,
+    mut take: impl FnMut(&mut Report, Object),
+) {
+    let mut read = |report: &mut Report, object: Option<Object>| {
+        if let Some(object) = object {
+            take(report, object);
         }
     };
     for it in rules.namespaces {
         let namespace = Namespace { name: it.name, labels: it.labels };
-        insert(report, Some(namespace.into()));
+        read(report, Some(namespace.into()));
     }
     for it in rules.pods {
         turn_to(report, Kind::Pod, Some(&it.namespace), &it.name);
         let pod = pod(report, it).map(Object::from);
-        insert(report, pod);
+        read(report, pod);
     }
     for it in rules.nodes {
         turn_to(report, Kind::Node, None, &it.name);
         let node = node(report, it).map(Object::from);
-        insert(report, node);
+        read(report, node);
     }
     for it in rules.network_policies {
         turn_to(report, Kind::NetworkPolicy, Some(&it.namespace), &it.name);
         let policy = policy(report, it).map(Object::from);
-        insert(report, policy);
+        read(report, policy);
     }
     for it in rules.cluster_network_policies {
         turn_to(report, Kind::ClusterNetworkPolicy, None, &it.name);
         let policy = cluster::policy(report, it).map(Object::from);
-        insert(report, policy);
+        read(report, policy);
     }
-    read
 }
 
 fn turn_to(report: &mut Report, kind: Kind, namespace: Option<&String>, name: &str) {

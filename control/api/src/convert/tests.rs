@@ -2,6 +2,7 @@
 
 mod answers;
 mod cluster;
+mod delta;
 mod generate;
 
 use proptest::collection::vec;
@@ -208,12 +209,13 @@ fn names_that_would_steer_a_terminal_are_escaped_and_doubles_refused() {
 }
 
 #[test]
-fn a_commit_without_a_snapshot_is_no_empty_one() {
+fn a_commit_without_content_is_no_empty_rule_set() {
     let faults = commit::order(wire::CommitRequest::default()).unwrap_err();
-    assert_eq!((faults[0].object.as_str(), faults[0].field.as_str()), ("request", "snapshot"));
+    assert_eq!((faults[0].object.as_str(), faults[0].field.as_str()), ("request", "content"));
+    let empty = wire::commit_request::Content::Snapshot(wire::RuleSet::default());
     let request = wire::CommitRequest {
         version: "v".repeat(257),
-        snapshot: Some(wire::RuleSet::default()),
+        content: Some(empty),
         ..Default::default()
     };
     assert_eq!(commit::order(request).unwrap_err()[0].field, "version");

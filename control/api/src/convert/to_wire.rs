@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 
 use sluice_policy::model::{
-    NamedPort, Namespace, NetworkPolicy, Node, Peer, Peers, Pod, PolicyPort, Port, Ports, Protocol,
-    Rule, RuleSet,
+    NamedPort, Namespace, NetworkPolicy, Node, Object, Peer, Peers, Pod, PolicyPort, Port, Ports,
+    Protocol, Rule, RuleSet,
 };
 
 use super::cluster;
@@ -22,6 +22,23 @@ pub(crate) fn rule_set(rules: &RuleSet) -> wire::RuleSet {
             .map(cluster::policy_to_wire)
             .collect(),
     }
+}
+
+/// The objects of a rule set as they come, so that one that is there twice is sent twice.
+pub(super) fn objects(objects: &[Object]) -> wire::RuleSet {
+    let mut rules = wire::RuleSet::default();
+    for object in objects {
+        match object {
+            Object::Namespace(it) => rules.namespaces.push(namespace(it)),
+            Object::Pod(it) => rules.pods.push(pod(it)),
+            Object::Node(it) => rules.nodes.push(node(it)),
+            Object::NetworkPolicy(it) => rules.network_policies.push(policy(it)),
+            Object::ClusterNetworkPolicy(it) => {
+                rules.cluster_network_policies.push(cluster::policy_to_wire(it));
+            }
+        }
+    }
+    rules
 }
 
 pub(super) fn protocol(protocol: Protocol) -> wire::Protocol {

@@ -1,5 +1,6 @@
 //! Servers on real sockets, with a backend that only remembers.
 
+mod delta;
 mod fake;
 mod mutual_tls;
 
@@ -26,7 +27,7 @@ use tonic::transport::{Channel, Endpoint as Transport, Uri};
 use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
-use crate::backend::{CommitOrder, Failure, Fallback, PortKind, PortSpec, Refused};
+use crate::backend::{CommitOrder, Content, Failure, Fallback, PortKind, PortSpec, Refused};
 use crate::client::{Client, ClientError, Endpoint};
 use crate::wire::control_client::ControlClient;
 use fake::Fake;
@@ -99,7 +100,8 @@ fn rules() -> RuleSet {
 }
 
 fn order(version: &str) -> CommitOrder {
-    CommitOrder { version: version.into(), rules: rules(), ..CommitOrder::default() }
+    let content = Content::Snapshot(rules());
+    CommitOrder { version: version.into(), content, ..CommitOrder::default() }
 }
 
 fn port(interface: &str) -> PortSpec {
@@ -139,7 +141,10 @@ async fn a_snapshot_that_does_not_convert_is_a_nack_that_the_backend_learns_of()
     let mut raw = ControlClient::new(server.channel().await);
     let mut request = crate::convert::commit::order_to_wire(&order("v2"));
     let named = wire::NamedPort { name: "http".into(), protocol: 0, port: 80 };
-    request.snapshot.as_mut().unwrap().pods[0].named_ports.push(named);
+    let Some(wire::commit_request::Content::Snapshot(rules)) = &mut request.content else {
+        panic!("{request:?}");
+    };
+    rules.pods[0].named_ports.push(named);
     let response = raw.commit(request).await.unwrap().into_inner();
     let Some(wire::commit_response::Outcome::Nack(nack)) = response.outcome else {
         panic!("{response:?}");
@@ -250,12 +255,14 @@ async fn what_is_unspecified_or_too_large_is_refused_and_reaches_no_backend() {
     let name = "x".repeat(MESSAGE_LEN_MAX);
     let large = wire::Namespace { name, ..Default::default() };
     let snapshot = wire::RuleSet { namespaces: vec![large], ..Default::default() };
-    let request = wire::CommitRequest { snapshot: Some(snapshot), ..Default::default() };
+    let content = Some(wire::commit_request::Content::Snapshot(snapshot));
+    let request = wire::CommitRequest { content, ..Default::default() };
     let status = raw.commit(request).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
 
-    let mut order = order("large");
-    order.rules.insert(sluice_policy::model::Namespace::new("x".repeat(MESSAGE_LEN_MAX))).unwrap();
+    let mut large = rules();
+    large.insert(sluice_policy::model::Namespace::new("x".repeat(MESSAGE_LEN_MAX))).unwrap();
+    let order = CommitOrder { content: Content::Snapshot(large), ..CommitOrder::default() };
     let error = server.client().await.commit(&order).await.unwrap_err();
     assert!(matches!(error, ClientError::TooLarge(_)), "{error:?}");
     assert_eq!(server.backend.commits.load(SeqCst), 0);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use sluice_api::backend::{CommitOrder, Committed, Refused};
+use sluice_api::backend::{CommitOrder, Committed, Content, Refused};
 
 use crate::args::{Apply, Connection};
 use crate::daemon::Daemon;
@@ -49,7 +49,7 @@ pub(crate) fn run(
         version: apply.version_name.clone(),
         base_revision: apply.base,
         allow_shrink: apply.allow_shrink,
-        rules: loaded.rules,
+        content: Content::Snapshot(loaded.rules),
     };
     match Daemon::connect(connection)?.commit(&order)? {
         Ok(committed) => accepted(&committed, output),

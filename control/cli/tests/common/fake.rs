@@ -3,9 +3,9 @@
 use std::sync::Mutex;
 
 use sluice_api::backend::{
-    Backend, CommitOrder, Committed, Counters, DropCount, Failure, GateCounters, GateMode, HEALTHY,
-    ObjectCounts, PortCounters, PortSpec, PortState, Refusal, Refused, Source, Status, Traffic,
-    WorkerStatus,
+    Backend, CommitOrder, Committed, Content, Counters, DropCount, Failure, GateCounters, GateMode,
+    HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Refusal, Refused, Source, Status,
+    Traffic, WorkerStatus,
 };
 use sluice_core::drop::DropReason;
 use sluice_core::table::Table;
@@ -39,9 +39,12 @@ impl Fake {
 
 impl Backend for Fake {
     fn commit(&self, order: CommitOrder) -> Result<Committed, Refused> {
+        let Content::Snapshot(rules) = order.content else {
+            panic!("sluicectl commits whole rule sets")
+        };
         let mut state = self.0.lock().unwrap();
         let running = state.revision;
-        let objects = order.rules.len() as u64;
+        let objects = rules.len() as u64;
         let refused = match order.base_revision {
             Some(base) if base != running => Some(Refused::wrong_base(base, running)),
             _ if objects < state.rules.len() as u64 / 2 && !order.allow_shrink => {
@@ -56,7 +59,7 @@ impl Backend for Fake {
         }
         state.revision += 1;
         state.version.clone_from(&order.version);
-        state.rules = order.rules;
+        state.rules = rules;
         state.refusal = None;
         Ok(Committed {
             revision: state.revision,

@@ -3,18 +3,18 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use proptest::collection::{btree_map, vec};
+use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use sluice_core::address::{Mac, NetworkId};
 use sluice_policy::model::{
-    Action, Block, ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterPorts, ClusterRule,
-    Expression, LabelSelector, Labels, Name, NamedPort, Namespace, NamespacedPods, NetworkPolicy,
-    Node, Object, Operator, PRIORITY_MAX, Peer, Peers, Pod, PolicyPort, Port, Ports, Protocol,
-    Rule, RuleSet, Tier,
+    Action, Block, Change, ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterPorts,
+    ClusterRule, Expression, Kind, LabelSelector, Labels, Name, NamedPort, Namespace,
+    NamespacedPods, NetworkPolicy, Node, Object, ObjectKey, Operator, PRIORITY_MAX, Peer, Peers,
+    Pod, PolicyPort, Port, Ports, Protocol, Rule, RuleSet, Tier,
 };
 
-use crate::backend::{CommitOrder, Fallback, PortKind, PortSpec};
+use crate::backend::{CommitOrder, Content, Fallback, PortKind, PortSpec};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z][a-z0-9-]{0,5}", any::<String>()]
@@ -169,14 +169,45 @@ pub(super) fn order() -> impl Strategy<Value = CommitOrder> {
         text().prop_filter("too long", |it| it.len() <= 256),
         any::<Option<u64>>(),
         any::<bool>(),
-        rule_set(),
+        any::<u64>(),
+        content(),
     )
-        .prop_map(|(version, base_revision, allow_shrink, rules)| CommitOrder {
+        .prop_map(|(version, base_revision, allow_shrink, revision, content)| CommitOrder {
             version,
-            base_revision,
+            // A delta must have one.
+            base_revision: match &content {
+                Content::Snapshot(_) => base_revision,
+                Content::Delta(_) => Some(base_revision.unwrap_or(revision)),
+            },
             allow_shrink,
-            rules,
+            content,
         })
+}
+
+fn content() -> impl Strategy<Value = Content> {
+    prop_oneof![
+        rule_set().prop_map(Content::Snapshot),
+        (rule_set(), btree_set(object_key(), 0..8)).prop_map(|(upserts, removals)| {
+            let removals = removals.into_iter().filter(|key| !upserts.contains(key)).collect();
+            Content::Delta(Change { upserts: upserts.into_objects().collect(), removals })
+        }),
+    ]
+}
+
+/// A key that an object can have.
+fn object_key() -> impl Strategy<Value = ObjectKey> {
+    let part = || text().prop_filter("says nothing", |text| !text.is_empty());
+    let namespaced = prop_oneof![Just(Kind::Pod), Just(Kind::NetworkPolicy)];
+    let others =
+        prop_oneof![Just(Kind::Namespace), Just(Kind::Node), Just(Kind::ClusterNetworkPolicy)];
+    prop_oneof![
+        (namespaced, part(), part()).prop_map(|(kind, namespace, name)| ObjectKey {
+            kind,
+            namespace: Some(namespace),
+            name
+        }),
+        (others, part()).prop_map(|(kind, name)| ObjectKey { kind, namespace: None, name }),
+    ]
 }
 
 pub(super) fn port_spec() -> impl Strategy<Value = PortSpec> {

@@ -12,9 +12,9 @@ use sluice_policy::model::{Fault, Protocol, RuleSet};
 use sluice_policy::reach::{Family, Reach};
 
 use crate::backend::{
-    Backend, CommitOrder, Committed, Counters, DropCount, Failure, GateCounters, GateMode, HEALTHY,
-    ObjectCounts, PortCounters, PortSpec, PortState, Refusal, Refused, Source, Status, Traffic,
-    WorkerStatus, WorkerTraffic,
+    Backend, CommitOrder, Committed, Content, Counters, DropCount, Failure, GateCounters, GateMode,
+    HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Refusal, Refused, Source, Status,
+    Traffic, WorkerStatus, WorkerTraffic,
 };
 
 #[derive(Default)]
@@ -37,6 +37,23 @@ impl Fake {
         self.state.lock().unwrap().rules.clone()
     }
 
+    fn candidate(&self, content: Content) -> Result<RuleSet, Refused> {
+        let change = match content {
+            Content::Snapshot(rules) => return Ok(rules),
+            Content::Delta(change) => change,
+        };
+        let mut rules = self.rules();
+        let missing: Vec<_> =
+            change.removals.into_iter().filter(|key| rules.remove(key).is_none()).collect();
+        if !missing.is_empty() {
+            return Err(Refused::missing(missing, self.status().revision));
+        }
+        for object in change.upserts {
+            rules.replace(object);
+        }
+        Ok(rules)
+    }
+
     fn table(&self) -> Table {
         compile(&self.rules(), &CompileOptions::default()).unwrap()
     }
@@ -50,10 +67,14 @@ impl Backend for Fake {
             let refused = Refused::wrong_base(base, running);
             return Err(self.refuse(&order.version, refused.faults));
         }
+        let rules = match self.candidate(order.content) {
+            Ok(rules) => rules,
+            Err(refused) => return Err(self.refuse(&order.version, refused.faults)),
+        };
         let mut state = self.state.lock().unwrap();
         state.revision += 1;
         state.version.clone_from(&order.version);
-        state.rules = order.rules;
+        state.rules = rules;
         let objects = ObjectCounts::of(&state.rules).total();
         Ok(Committed {
             revision: state.revision,

@@ -1,0 +1,199 @@
+//! What a client's content would put in force, and whether it may. Nothing is compiled here.
+
+use sluice_api::backend::{Content, ObjectCounts, Refused};
+use sluice_policy::model::{Change, ObjectKey, RuleSet};
+
+use crate::snapshot::Snapshot;
+
+/// Rule sets with fewer objects than this may shrink, short of vanishing: their owner sees them
+/// whole.
+const SHRINK_GUARD_FROM: u64 = 20;
+
+/// The rule set that `content` makes of the running one.
+///
+/// # Errors
+/// [`Refused`], if it builds on another revision or removes what is not there.
+pub(crate) fn candidate(
+    running: &Snapshot,
+    base_revision: Option<u64>,
+    content: Content,
+) -> Result<RuleSet, Refused> {
+    if let Some(base) = base_revision.filter(|base| *base != running.revision) {
+        return Err(Refused::wrong_base(base, running.revision));
+    }
+    match content {
+        Content::Snapshot(rules) => Ok(rules),
+        Content::Delta(change) => changed(running, change),
+    }
+}
+
+/// Refuses a rule set that has lost so much that its source may have lost its data.
+///
+/// # Errors
+/// [`Refused`].
+pub(crate) fn refuse_shrunk(running: &Snapshot, candidate: &RuleSet) -> Result<(), Refused> {
+    let (before, after) = (ObjectCounts::of(&running.rules), ObjectCounts::of(candidate));
+    if shrinks(before.total(), after.total()) {
+        return Err(Refused::shrinks(before.total(), after.total(), running.revision));
+    }
+    // Policies on their own too: pods that lose theirs are open, whatever else is still there.
+    let policies = [
+        ("NetworkPolicies", before.network_policies, after.network_policies),
+        ("ClusterNetworkPolicies", before.cluster_network_policies, after.cluster_network_policies),
+    ];
+    for (kind, before, after) in policies {
+        if shrinks(before, after) {
+            let problem = format!(
+                "the rule set would shrink from {before} {kind} to {after}; if that is meant, \
+                 allow it"
+            );
+            return Err(Refused::request("allowShrink", problem, running.revision));
+        }
+    }
+    Ok(())
+}
+
+/// The running rule set after a change.
+fn changed(running: &Snapshot, change: Change) -> Result<RuleSet, Refused> {
+    let is_missing = |key: &ObjectKey| !running.rules.contains(key);
+    let missing: Vec<ObjectKey> =
+        change.removals.iter().filter(|key| is_missing(key)).cloned().collect();
+    if !missing.is_empty() {
+        return Err(Refused::missing(missing, running.revision));
+    }
+    let mut rules = running.rules.clone();
+    for key in &change.removals {
+        rules.remove(key);
+    }
+    for object in change.upserts {
+        rules.replace(object);
+    }
+    Ok(rules)
+}
+
+/// Whether objects vanish altogether, or most of many do.
+fn shrinks(before: u64, after: u64) -> bool {
+    (before > 0 && after == 0) || (before >= SHRINK_GUARD_FROM && after < before / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sluice_policy::model::{
+        ClusterNetworkPolicy, LabelSelector, Namespace, NamespacedPods, NetworkPolicy, Node,
+        Object, Pod, Tier,
+    };
+
+    fn namespaces(count: usize) -> RuleSet {
+        let mut rules = RuleSet::default();
+        for n in 0..count {
+            rules.insert(Namespace::new(format!("n{n}"))).unwrap();
+        }
+        rules
+    }
+
+    fn running(rules: RuleSet) -> Snapshot {
+        Snapshot { revision: 3, version: String::new(), rules }
+    }
+
+    fn policy() -> Object {
+        NetworkPolicy::new("n1", "p", LabelSelector::everything(), &[], None, None).into()
+    }
+
+    fn cluster_policy() -> Object {
+        ClusterNetworkPolicy {
+            name: "c".into(),
+            tier: Tier::Admin,
+            priority: 0,
+            subject: NamespacedPods::default(),
+            ingress: Vec::new(),
+            egress: Vec::new(),
+        }
+        .into()
+    }
+
+    #[test]
+    fn a_rule_set_that_vanishes_is_noticed() {
+        for (before, after, refused) in [
+            (0, 0, false),
+            (1, 0, true),
+            (3, 1, false),
+            (19, 1, false),
+            (20, 10, false),
+            (20, 9, true),
+            (30, 0, true),
+        ] {
+            let result = refuse_shrunk(&running(namespaces(before)), &namespaces(after));
+            assert_eq!(result.is_err(), refused, "{before} to {after}");
+        }
+    }
+
+    #[test]
+    fn policies_that_vanish_are_noticed_though_pods_are_still_there() {
+        for (policy, expected) in [
+            (policy(), "from 1 NetworkPolicies to 0"),
+            (cluster_policy(), "from 1 ClusterNetworkPolicies to 0"),
+        ] {
+            let mut with_policy = namespaces(50);
+            with_policy.insert(policy).unwrap();
+            let refused = refuse_shrunk(&running(with_policy), &namespaces(50)).unwrap_err();
+            assert!(refused.faults[0].problem.contains(expected), "{refused}");
+        }
+    }
+
+    #[test]
+    fn policies_that_a_delta_takes_are_noticed_too() {
+        let mut rules = namespaces(50);
+        rules.insert(policy()).unwrap();
+        let running = running(rules);
+        let change = Change { upserts: Vec::new(), removals: vec![policy().key()] };
+        let candidate = candidate(&running, Some(3), Content::Delta(change)).unwrap();
+        assert!(refuse_shrunk(&running, &candidate).is_err());
+    }
+
+    #[test]
+    fn a_wrong_base_is_refused_and_told_the_running_revision() {
+        for content in [Content::default(), Content::Delta(Change::default())] {
+            let of = |base| candidate(&running(namespaces(1)), base, content.clone());
+            assert!(of(Some(3)).is_ok() && of(None).is_ok());
+            assert_eq!(of(Some(2)).unwrap_err(), Refused::wrong_base(2, 3));
+        }
+    }
+
+    #[test]
+    fn a_delta_comes_to_the_same_as_the_whole() {
+        let mut before = namespaces(2);
+        before.insert(Pod::new("n1", "moved")).unwrap();
+        before.insert(Node { name: "gone".into(), ..Node::default() }).unwrap();
+        let mut after = namespaces(3);
+        after.insert(Pod::new("n1", "moved").with_label("a", "b")).unwrap();
+        after.insert(policy()).unwrap();
+        after.insert(cluster_policy()).unwrap();
+
+        let there = before.change_to(&after);
+        let back = after.change_to(&before);
+        for (from, change, to) in [(&before, there, &after), (&after, back, &before)] {
+            let content = Content::Delta(change);
+            assert_eq!(candidate(&running(from.clone()), Some(3), content).as_ref(), Ok(to));
+        }
+        let nothing = Content::Delta(Change::default());
+        assert_eq!(candidate(&running(before.clone()), Some(3), nothing), Ok(before));
+    }
+
+    #[test]
+    fn what_is_not_there_cannot_be_removed_and_each_is_named() {
+        let removals = [Pod::new("n1", "a").into(), Namespace::new("n0").into(), policy()];
+        let removals: Vec<ObjectKey> = removals.iter().map(Object::key).collect();
+        let upserts = vec![Pod::new("n1", "b").into()];
+        let content = Content::Delta(Change { upserts, removals });
+        let refused = candidate(&running(namespaces(1)), Some(3), content).unwrap_err();
+        assert_eq!(refused.running_revision, 3);
+        let faults: Vec<String> = refused.faults.iter().map(ToString::to_string).collect();
+        let problem =
+            "removals: it is not in the rule set of revision 3; remove only what is there";
+        assert_eq!(
+            faults,
+            [format!("Pod n1/a: {problem}"), format!("NetworkPolicy n1/p: {problem}")]
+        );
+    }
+}
