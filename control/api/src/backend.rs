@@ -7,6 +7,7 @@
 mod counters;
 mod outcome;
 mod port;
+mod preview;
 mod status;
 
 use sluice_policy::explain::{ExplainError, Explanation, Question};
@@ -16,6 +17,7 @@ use sluice_policy::reach::{Family, Reach};
 pub use counters::{Counters, DropCount, GateCounters, PortCounters, Traffic, WorkerTraffic};
 pub use outcome::{CommitOrder, Committed, Content, Failure, Refused};
 pub use port::{Fallback, GateMode, PortKind, PortSpec, PortState};
+pub use preview::{DIFF_LIMIT_DEFAULT, DIFF_LIMIT_MAX, DiffOrder, DyingConnection, Preview};
 pub use status::{HEALTHY, ObjectCounts, Refusal, Source, Status, WorkerStatus};
 
 /// A daemon, as the service needs it. Calls come from several threads at once.
@@ -25,6 +27,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// [`Refused`]; then nothing has changed.
     fn commit(&self, order: CommitOrder) -> Result<Committed, Refused>;
+
+    /// What a commit of the content would change; nothing changes.
+    ///
+    /// # Errors
+    /// [`Refused`], where the commit would be refused for its content.
+    fn diff(&self, order: DiffOrder) -> Result<Preview, Refused>;
 
     /// Learns of a commit that never became a rule set, so that the status can show it.
     /// Gives the refusal that the client is told.

@@ -6,7 +6,6 @@ mod error;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use prost::Message as _;
 use sluice_policy::explain::{Explanation, Question};
 use sluice_policy::model::Protocol;
 use sluice_policy::reach::{Family, Reach};
@@ -14,8 +13,10 @@ use tonic::transport::Channel;
 
 pub use error::ClientError;
 
-use crate::backend::{CommitOrder, Committed, Counters, PortSpec, PortState, Refused, Status};
-use crate::convert::{answers, commit, counters, ports, questions};
+use crate::backend::{
+    CommitOrder, Committed, Counters, DiffOrder, PortSpec, PortState, Preview, Refused, Status,
+};
+use crate::convert::{answers, commit, counters, diff, ports, questions};
 use crate::wire::control_client::ControlClient;
 use crate::{DEFAULT_SOCKET, MESSAGE_LEN_MAX, wire};
 
@@ -77,15 +78,20 @@ impl Client {
         order: &CommitOrder,
     ) -> Result<Result<Committed, Refused>, ClientError> {
         let request = commit::order_to_wire(order);
-        // The transport would tell of it as a lost connection.
-        let len = request.encoded_len();
-        if len > MESSAGE_LEN_MAX {
-            return Err(ClientError::TooLarge(format!(
-                "the request has {len} bytes; want {MESSAGE_LEN_MAX} at most"
-            )));
-        }
+        check_len(&request)?;
         let response = self.control().commit(request).await.map_err(|it| self.failed(it))?;
         commit::outcome(response.into_inner()).map_err(ClientError::Malformed)
+    }
+
+    /// What a commit would change; nothing changes. The inner result is the daemon's answer.
+    ///
+    /// # Errors
+    /// [`ClientError`], if the daemon does not answer.
+    pub async fn diff(&self, order: &DiffOrder) -> Result<Result<Preview, Refused>, ClientError> {
+        let request = diff::order_to_wire(order);
+        check_len(&request)?;
+        let response = self.control().diff(request).await.map_err(|it| self.failed(it))?;
+        diff::outcome(response.into_inner()).map_err(ClientError::Malformed)
     }
 
     /// What is in force, and how the daemon is.
@@ -182,6 +188,16 @@ impl Client {
 
     fn failed(&self, status: tonic::Status) -> ClientError {
         ClientError::from_status(&self.place, &status)
+    }
+}
+
+/// The transport would tell of a message that is too large as a lost connection.
+fn check_len(request: &impl prost::Message) -> Result<(), ClientError> {
+    match request.encoded_len() {
+        len if len > MESSAGE_LEN_MAX => Err(ClientError::TooLarge(format!(
+            "the request has {len} bytes; want {MESSAGE_LEN_MAX} at most"
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -10,6 +10,7 @@ mod cluster;
 pub(crate) mod commit;
 mod content;
 pub(crate) mod counters;
+pub(crate) mod diff;
 pub(crate) mod ports;
 pub(crate) mod questions;
 mod report;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use sluice_policy::model::Fault;
 use tonic::{Request, Response, Status};
 
-use crate::backend::{Backend, Failure};
+use crate::backend::{Backend, Failure, Refused};
 use crate::convert::ports::sentence;
-use crate::convert::{answers, commit, counters, ports, questions};
+use crate::convert::{answers, commit, counters, diff, ports, questions};
 use crate::text::printable;
 use crate::wire;
 use crate::wire::control_server::Control;
@@ -56,6 +56,21 @@ impl Control for Service {
             })
             .await?;
         Ok(Response::new(commit::outcome_to_wire(outcome)))
+    }
+
+    async fn diff(
+        &self,
+        request: Request<wire::DiffRequest>,
+    ) -> Result<Response<wire::DiffResponse>, Status> {
+        let request = request.into_inner();
+        let outcome = self
+            .blocking(move |backend| match diff::order(request) {
+                Ok(order) => backend.diff(order),
+                // Nothing was to come into force, so the status has no refusal to show.
+                Err(faults) => Err(Refused { faults, running_revision: backend.status().revision }),
+            })
+            .await?;
+        Ok(Response::new(diff::outcome_to_wire(outcome)))
     }
 
     async fn status(

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sluice_api::backend::{
-    Backend, CommitOrder, Committed, Counters, DropCount, Failure, Fallback, GateCounters,
-    GateMode, HEALTHY, PortCounters, PortKind, PortSpec, PortState, Refused, Source, Status,
-    Traffic, WorkerStatus, WorkerTraffic,
+    Backend, CommitOrder, Committed, Counters, DiffOrder, DropCount, Failure, Fallback,
+    GateCounters, GateMode, HEALTHY, PortCounters, PortKind, PortSpec, PortState, Preview, Refused,
+    Source, Status, Traffic, WorkerStatus, WorkerTraffic,
 };
 use sluice_engine::EngineError;
 use sluice_engine::counters::Totals;
@@ -38,6 +38,11 @@ impl Backend for Daemon {
             return Err(Refused::request("source", problem, self.rules.status().revision));
         }
         self.rules.commit(order)
+    }
+
+    fn diff(&self, order: DiffOrder) -> Result<Preview, Refused> {
+        // Wherever rule sets come from: to ask changes nothing.
+        self.rules.diff(order)
     }
 
     fn refuse(&self, version: &str, faults: Vec<Fault>) -> Refused {

@@ -3,6 +3,8 @@
 use serde_json::{json, to_value};
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::drop::DropReason;
+use sluice_policy::diff::VerdictChange;
+use sluice_policy::explain::Verdict;
 use sluice_policy::model::Name;
 
 use super::*;
@@ -51,6 +53,52 @@ fn traffic_of_a_worker_lies_beside_its_number() {
     let value = to_value(WorkerTraffic { worker: 1, traffic }).unwrap();
     assert_eq!((&value["worker"], &value["rx_frames"]), (&json!(1), &json!(3)));
     assert_eq!(value["drops"][0]["reason"], "tx_full");
+}
+
+#[test]
+fn a_preview_lists_verdicts_and_connections() {
+    let verdict = VerdictChange {
+        from: "shop/web".into(),
+        to: "node n1".into(),
+        protocol: "TCP".into(),
+        ports: Some((80, 81)),
+        before: Verdict::Allow,
+        after: Verdict::Drop,
+    };
+    let connection = DyingConnection {
+        from: "shop/web".into(),
+        to: "10.0.0.9".into(),
+        source: [10, 0, 0, 1].into(),
+        destination: [10, 0, 0, 9].into(),
+        protocol: "ICMP".into(),
+        source_port: None,
+        destination_port: None,
+        reason: "no rule admits it".into(),
+    };
+    let preview = Preview {
+        running_revision: 7,
+        verdicts: vec![verdict],
+        verdicts_total: 9,
+        connections: vec![connection],
+        connections_total: 1,
+        connections_live: 3,
+    };
+    let expected = json!({
+        "running_revision": 7,
+        "verdicts": [{
+            "from": "shop/web", "to": "node n1", "protocol": "TCP", "ports": [80, 81],
+            "before": "allow", "after": "drop",
+        }],
+        "verdicts_total": 9,
+        "connections": [{
+            "from": "shop/web", "to": "10.0.0.9", "source": "10.0.0.1",
+            "destination": "10.0.0.9", "protocol": "ICMP", "source_port": null,
+            "destination_port": null, "reason": "no rule admits it",
+        }],
+        "connections_total": 1,
+        "connections_live": 3,
+    });
+    assert_eq!(to_value(preview).unwrap(), expected);
 }
 
 #[test]

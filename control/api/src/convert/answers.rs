@@ -167,7 +167,7 @@ fn side(side: Option<wire::Side>) -> Result<Side, Malformed> {
     })
 }
 
-fn verdict_to_wire(verdict: Verdict) -> i32 {
+pub(super) fn verdict_to_wire(verdict: Verdict) -> i32 {
     match verdict {
         Verdict::Allow => wire::Verdict::Allow,
         Verdict::Drop => wire::Verdict::Drop,
@@ -175,7 +175,7 @@ fn verdict_to_wire(verdict: Verdict) -> i32 {
     .into()
 }
 
-fn verdict(number: i32) -> Result<Verdict, Malformed> {
+pub(super) fn verdict(number: i32) -> Result<Verdict, Malformed> {
     match wire::Verdict::try_from(number) {
         Ok(wire::Verdict::Allow) => Ok(Verdict::Allow),
         Ok(wire::Verdict::Drop) => Ok(Verdict::Drop),
@@ -200,6 +200,6 @@ fn protocol(number: i32) -> Result<String, Malformed> {
     Ok(protocol.to_string())
 }
 
-fn port(number: u32) -> Result<u16, Malformed> {
+pub(super) fn port(number: u32) -> Result<u16, Malformed> {
     u16::try_from(number).map_err(|_| format!("{number} is no port number"))
 }

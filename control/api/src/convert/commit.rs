@@ -46,10 +46,7 @@ pub(crate) fn outcome_to_wire(outcome: Result<Committed, Refused>) -> wire::Comm
             objects: done.objects,
             applied_in_ns: done.applied_in_ns,
         }),
-        Err(refused) => Outcome::Nack(wire::Nack {
-            faults: faults_to_wire(refused.faults),
-            running_revision: refused.running_revision,
-        }),
+        Err(refused) => Outcome::Nack(refused_to_wire(refused)),
     };
     wire::CommitResponse { outcome: Some(outcome) }
 }
@@ -65,10 +62,18 @@ pub(crate) fn outcome(
             objects: ack.objects,
             applied_in_ns: ack.applied_in_ns,
         })),
-        Some(Outcome::Nack(nack)) => Ok(Err(Refused {
-            faults: faults_from_wire(nack.faults),
-            running_revision: nack.running_revision,
-        })),
+        Some(Outcome::Nack(nack)) => Ok(Err(refused(nack))),
         None => Err("the commit has neither ack nor nack".into()),
     }
+}
+
+pub(super) fn refused_to_wire(refused: Refused) -> wire::Nack {
+    wire::Nack {
+        faults: faults_to_wire(refused.faults),
+        running_revision: refused.running_revision,
+    }
+}
+
+pub(super) fn refused(nack: wire::Nack) -> Refused {
+    Refused { faults: faults_from_wire(nack.faults), running_revision: nack.running_revision }
 }

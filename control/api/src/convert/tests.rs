@@ -11,10 +11,10 @@ use prost::{Message as _, Name as _};
 use sluice_core::address::{Mac, NetworkId};
 use sluice_policy::model::Name;
 
-use super::{commit, ports, questions, to_wire};
+use super::{commit, diff, ports, questions, to_wire};
 use crate::backend::{Fallback, PortKind, PortSpec};
 use crate::{snapshot, strict, wire};
-use generate::{order, port_spec, rule_set};
+use generate::{diff_order, order, port_spec, rule_set};
 
 /// Reads bytes as every request, as the service would.
 fn read_all(bytes: &[u8]) {
@@ -22,6 +22,13 @@ fn read_all(bytes: &[u8]) {
     let _ = strict::check::<wire::CommitRequest>(bytes);
     if let Ok(request) = wire::CommitRequest::decode(bytes) {
         let _ = commit::order(request);
+    }
+    let _ = strict::check::<wire::DiffRequest>(bytes);
+    if let Ok(request) = wire::DiffRequest::decode(bytes) {
+        let _ = diff::order(request);
+    }
+    if let Ok(response) = wire::DiffResponse::decode(bytes) {
+        let _ = diff::outcome(response);
     }
     if let Ok(request) = wire::AddPortRequest::decode(bytes) {
         let _ = ports::add_request(request);
@@ -45,6 +52,14 @@ proptest! {
         prop_assert_eq!(strict::check::<wire::CommitRequest>(&bytes), Ok(()));
         let request = wire::CommitRequest::decode(bytes.as_slice()).unwrap();
         prop_assert_eq!(commit::order(request), Ok(order));
+    }
+
+    #[test]
+    fn a_diff_survives_the_wire(order in diff_order()) {
+        let bytes = diff::order_to_wire(&order).encode_to_vec();
+        prop_assert_eq!(strict::check::<wire::DiffRequest>(&bytes), Ok(()));
+        let request = wire::DiffRequest::decode(bytes.as_slice()).unwrap();
+        prop_assert_eq!(diff::order(request), Ok(order));
     }
 
     #[test]

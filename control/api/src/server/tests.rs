@@ -1,6 +1,7 @@
 //! Servers on real sockets, with a backend that only remembers.
 
 mod delta;
+mod diff;
 mod fake;
 mod mutual_tls;
 

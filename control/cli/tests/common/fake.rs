@@ -3,9 +3,9 @@
 use std::sync::Mutex;
 
 use sluice_api::backend::{
-    Backend, CommitOrder, Committed, Content, Counters, DropCount, Failure, GateCounters, GateMode,
-    HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Refusal, Refused, Source, Status,
-    Traffic, WorkerStatus,
+    Backend, CommitOrder, Committed, Content, Counters, DiffOrder, DropCount, Failure,
+    GateCounters, GateMode, HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Preview,
+    Refusal, Refused, Source, Status, Traffic, WorkerStatus,
 };
 use sluice_core::drop::DropReason;
 use sluice_core::table::Table;
@@ -67,6 +67,10 @@ impl Backend for Fake {
             objects,
             applied_in_ns: 1_500_000,
         })
+    }
+
+    fn diff(&self, _: DiffOrder) -> Result<Preview, Refused> {
+        Ok(Preview { running_revision: self.0.lock().unwrap().revision, ..Preview::default() })
     }
 
     fn status(&self) -> Status {

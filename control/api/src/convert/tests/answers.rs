@@ -2,7 +2,8 @@
 
 use sluice_policy::explain::{Explanation, Side, Verdict};
 
-use crate::convert::answers;
+use crate::convert::{answers, diff};
+use crate::wire;
 
 #[test]
 fn an_explanation_arrives_with_all_that_it_says() {
@@ -35,4 +36,42 @@ fn an_explanation_arrives_with_all_that_it_says() {
     };
     let wire = answers::answer_to_wire(Ok(explanation.clone()));
     assert_eq!(answers::answer(wire), Ok(Ok(explanation)));
+}
+
+/// Answers are read leniently, but never guessed at.
+#[test]
+fn a_preview_that_says_too_little_is_malformed() {
+    let verdict = wire::VerdictChange { before: 1, after: 2, ..wire::VerdictChange::default() };
+    let connection = wire::DyingConnection {
+        source: "10.0.0.1".into(),
+        destination: "::1".into(),
+        ..wire::DyingConnection::default()
+    };
+    let span = wire::PortSpan { first: 0, last: 65_536 };
+    let read = |verdict: wire::VerdictChange, connection: wire::DyingConnection| {
+        let preview = wire::Preview {
+            verdicts: vec![verdict],
+            connections: vec![connection],
+            ..wire::Preview::default()
+        };
+        let outcome = Some(wire::diff_response::Outcome::Preview(preview));
+        diff::outcome(wire::DiffResponse { outcome })
+    };
+    read(verdict.clone(), connection.clone()).unwrap().unwrap();
+    for wrong in [
+        wire::VerdictChange { before: 0, ..verdict.clone() },
+        wire::VerdictChange { after: 3, ..verdict.clone() },
+        wire::VerdictChange { ports: Some(span), ..verdict.clone() },
+    ] {
+        read(wrong, connection.clone()).unwrap_err();
+    }
+    for wrong in [
+        wire::DyingConnection { source: String::new(), ..connection.clone() },
+        wire::DyingConnection { destination: "shop/web".into(), ..connection.clone() },
+        wire::DyingConnection { source_port: Some(65_536), ..connection.clone() },
+        wire::DyingConnection { destination_port: Some(u32::MAX), ..connection.clone() },
+    ] {
+        read(verdict.clone(), wrong).unwrap_err();
+    }
+    diff::outcome(wire::DiffResponse { outcome: None }).unwrap_err();
 }

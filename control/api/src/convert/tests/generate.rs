@@ -14,7 +14,9 @@ use sluice_policy::model::{
     Pod, PolicyPort, Port, Ports, Protocol, Rule, RuleSet, Tier,
 };
 
-use crate::backend::{CommitOrder, Content, Fallback, PortKind, PortSpec};
+use crate::backend::{
+    CommitOrder, Content, DIFF_LIMIT_MAX, DiffOrder, Fallback, PortKind, PortSpec,
+};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof!["[a-z][a-z0-9-]{0,5}", any::<String>()]
@@ -182,6 +184,12 @@ pub(super) fn order() -> impl Strategy<Value = CommitOrder> {
             allow_shrink,
             content,
         })
+}
+
+pub(super) fn diff_order() -> impl Strategy<Value = DiffOrder> {
+    (order(), 1..=DIFF_LIMIT_MAX).prop_map(|(CommitOrder { base_revision, content, .. }, limit)| {
+        DiffOrder { content, base_revision, limit }
+    })
 }
 
 fn content() -> impl Strategy<Value = Content> {

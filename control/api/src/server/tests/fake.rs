@@ -1,25 +1,28 @@
 //! A backend that only remembers.
 
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use sluice_core::drop::DropReason;
 use sluice_core::table::Table;
 use sluice_policy::compile::{CompileOptions, compile};
-use sluice_policy::explain::{ExplainError, Explanation, Question};
+use sluice_policy::diff::VerdictChange;
+use sluice_policy::explain::{ExplainError, Explanation, Question, Verdict};
 use sluice_policy::model::{Fault, Protocol, RuleSet};
 use sluice_policy::reach::{Family, Reach};
 
 use crate::backend::{
-    Backend, CommitOrder, Committed, Content, Counters, DropCount, Failure, GateCounters, GateMode,
-    HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Refusal, Refused, Source, Status,
-    Traffic, WorkerStatus, WorkerTraffic,
+    Backend, CommitOrder, Committed, Content, Counters, DiffOrder, DropCount, DyingConnection,
+    Failure, GateCounters, GateMode, HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState,
+    Preview, Refusal, Refused, Source, Status, Traffic, WorkerStatus, WorkerTraffic,
 };
 
 #[derive(Default)]
 pub(super) struct Fake {
     pub(super) commits: AtomicU64,
+    pub(super) diffs: Mutex<Vec<DiffOrder>>,
     state: Mutex<State>,
 }
 
@@ -59,6 +62,48 @@ impl Fake {
     }
 }
 
+/// What every diff comes to.
+pub(super) fn preview() -> Preview {
+    let verdict = VerdictChange {
+        from: "shop/web".into(),
+        to: "203.0.113.0/24".into(),
+        protocol: "TCP".into(),
+        ports: Some((0, 65_535)),
+        before: Verdict::Allow,
+        after: Verdict::Drop,
+    };
+    let connection = DyingConnection {
+        from: "node n1".into(),
+        to: "shop/db".into(),
+        source: [10, 0, 0, 9].into(),
+        destination: Ipv6Addr::LOCALHOST.into(),
+        protocol: "SCTP".into(),
+        source_port: Some(65_535),
+        destination_port: Some(5432),
+        reason: "no rule of shop/deny admits SCTP 5432 from node n1".into(),
+    };
+    Preview {
+        running_revision: 0,
+        verdicts: vec![
+            VerdictChange {
+                protocol: "ICMP".into(),
+                ports: None,
+                before: Verdict::Drop,
+                after: Verdict::Allow,
+                ..verdict.clone()
+            },
+            verdict,
+        ],
+        verdicts_total: u64::MAX,
+        connections: vec![
+            connection.clone(),
+            DyingConnection { source_port: None, destination_port: None, ..connection },
+        ],
+        connections_total: 3,
+        connections_live: 4,
+    }
+}
+
 impl Backend for Fake {
     fn commit(&self, order: CommitOrder) -> Result<Committed, Refused> {
         self.commits.fetch_add(1, SeqCst);
@@ -82,6 +127,16 @@ impl Backend for Fake {
             objects,
             applied_in_ns: 77,
         })
+    }
+
+    fn diff(&self, order: DiffOrder) -> Result<Preview, Refused> {
+        self.diffs.lock().unwrap().push(order.clone());
+        let running = self.status().revision;
+        if let Some(base) = order.base_revision.filter(|base| *base != running) {
+            return Err(Refused::wrong_base(base, running));
+        }
+        self.candidate(order.content)?;
+        Ok(Preview { running_revision: running, ..preview() })
     }
 
     fn refuse(&self, version: &str, faults: Vec<Fault>) -> Refused {
