@@ -15,7 +15,7 @@ use sluice_policy::model::{Fault, Protocol};
 use sluice_policy::reach::{Family, Reach};
 
 pub use counters::{Counters, DropCount, GateCounters, PortCounters, Traffic, WorkerTraffic};
-pub use outcome::{CommitOrder, Committed, Content, Failure, Refused};
+pub use outcome::{CommitError, CommitOrder, Committed, Content, Failure, Refused};
 pub use port::{Fallback, GateMode, PortKind, PortSpec, PortState};
 pub use preview::{DIFF_LIMIT_DEFAULT, DIFF_LIMIT_MAX, DiffOrder, DyingConnection, Preview};
 pub use status::{HEALTHY, ObjectCounts, Refusal, Source, Status, WorkerStatus};
@@ -25,8 +25,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Puts a rule set in force, and returns when every worker judges by it.
     ///
     /// # Errors
-    /// [`Refused`]; then nothing has changed.
-    fn commit(&self, order: CommitOrder) -> Result<Committed, Refused>;
+    /// [`CommitError`].
+    fn commit(&self, order: CommitOrder) -> Result<Committed, CommitError>;
 
     /// What a commit of the content would change; nothing changes.
     ///

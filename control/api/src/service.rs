@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sluice_policy::model::Fault;
 use tonic::{Request, Response, Status};
 
-use crate::backend::{Backend, Failure, Refused};
+use crate::backend::{Backend, CommitError, Failure, Refused};
 use crate::convert::ports::sentence;
 use crate::convert::{answers, commit, counters, diff, ports, questions};
 use crate::text::printable;
@@ -51,10 +51,15 @@ impl Control for Service {
                 let version = request.version.clone();
                 match commit::order(request) {
                     Ok(order) => backend.commit(order),
-                    Err(faults) => Err(backend.refuse(&version, faults)),
+                    Err(faults) => Err(backend.refuse(&version, faults).into()),
                 }
             })
             .await?;
+        let outcome = match outcome {
+            Ok(committed) => Ok(committed),
+            Err(CommitError::Refused(refused)) => Err(refused),
+            Err(CommitError::Unconfirmed(failure)) => return Err(failed(failure)),
+        };
         Ok(Response::new(commit::outcome_to_wire(outcome)))
     }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sluice_api::backend::{
-    Backend, CommitOrder, Committed, Counters, DiffOrder, DropCount, Failure, Fallback,
-    GateCounters, GateMode, HEALTHY, PortCounters, PortKind, PortSpec, PortState, Preview, Refused,
-    Source, Status, Traffic, WorkerStatus, WorkerTraffic,
+    Backend, CommitError, CommitOrder, Committed, Counters, DiffOrder, DropCount, Failure,
+    Fallback, GateCounters, GateMode, HEALTHY, PortCounters, PortKind, PortSpec, PortState,
+    Preview, Refused, Source, Status, Traffic, WorkerStatus, WorkerTraffic,
 };
 use sluice_engine::EngineError;
 use sluice_engine::counters::Totals;
@@ -29,13 +29,13 @@ pub(crate) struct Daemon {
 }
 
 impl Backend for Daemon {
-    fn commit(&self, order: CommitOrder) -> Result<Committed, Refused> {
+    fn commit(&self, order: CommitOrder) -> Result<Committed, CommitError> {
         if let Source::Files(directory) = &self.source {
             let problem = format!(
                 "rule sets come from {}; change the files there, or set rules.source = \"api\"",
                 directory.display()
             );
-            return Err(Refused::request("source", problem, self.rules.status().revision));
+            return Err(Refused::request("source", problem, self.rules.status().revision).into());
         }
         self.rules.commit(order)
     }

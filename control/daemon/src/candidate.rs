@@ -1,74 +1,82 @@
-//! What a client's content would put in force, and whether it may. Nothing is compiled here.
+//! What a client's content would change, and whether it may. Nothing is compiled here.
 
 use sluice_api::backend::{Content, ObjectCounts, Refused};
-use sluice_policy::model::{Change, ObjectKey, RuleSet};
-
-use crate::snapshot::Snapshot;
+use sluice_policy::compile::Compiler;
+use sluice_policy::model::{Change, Kind, ObjectKey, RuleSet};
 
 /// Rule sets with fewer objects than this may shrink, short of vanishing: their owner sees them
 /// whole.
 const SHRINK_GUARD_FROM: u64 = 20;
 
-/// The rule set that `content` makes of the running one.
+/// The change that leads from the running rule set to what `content` asks for.
 ///
 /// # Errors
 /// [`Refused`], if it builds on another revision or removes what is not there.
-pub(crate) fn candidate(
-    running: &Snapshot,
+pub(crate) fn change_of(
+    running: &Compiler,
     base_revision: Option<u64>,
     content: Content,
-) -> Result<RuleSet, Refused> {
-    if let Some(base) = base_revision.filter(|base| *base != running.revision) {
-        return Err(Refused::wrong_base(base, running.revision));
+) -> Result<Change, Refused> {
+    let revision = running.table().revision();
+    if let Some(base) = base_revision.filter(|base| *base != revision) {
+        return Err(Refused::wrong_base(base, revision));
     }
-    match content {
-        Content::Snapshot(rules) => Ok(rules),
-        Content::Delta(change) => changed(running, change),
-    }
+    let change = match content {
+        Content::Snapshot(rules) => return Ok(running.rules().change_to(&rules)),
+        Content::Delta(change) => change,
+    };
+    let is_missing = |key: &&ObjectKey| !running.rules().contains(key);
+    let missing: Vec<ObjectKey> = change.removals.iter().filter(is_missing).cloned().collect();
+    if missing.is_empty() { Ok(change) } else { Err(Refused::missing(missing, revision)) }
 }
 
-/// Refuses a rule set that has lost so much that its source may have lost its data.
+/// Refuses a change by which so much is lost that its source may have lost its data.
 ///
 /// # Errors
 /// [`Refused`].
-pub(crate) fn refuse_shrunk(running: &Snapshot, candidate: &RuleSet) -> Result<(), Refused> {
-    let (before, after) = (ObjectCounts::of(&running.rules), ObjectCounts::of(candidate));
-    if shrinks(before.total(), after.total()) {
-        return Err(Refused::shrinks(before.total(), after.total(), running.revision));
+pub(crate) fn refuse_shrunk(running: &Compiler, change: &Change) -> Result<(), Refused> {
+    let rules = running.rules();
+    let revision = running.table().revision();
+    let new = change.upserts.iter().map(|object| object.key());
+    let new: Vec<ObjectKey> = new.filter(|key| !rules.contains(key)).collect();
+    let after = |before: u64, is_meant: &dyn Fn(Kind) -> bool| {
+        let count =
+            |keys: &[ObjectKey]| keys.iter().filter(|key| is_meant(key.kind)).count() as u64;
+        (before + count(&new)).saturating_sub(count(&change.removals))
+    };
+    let before = ObjectCounts::of(rules);
+    let total = after(before.total(), &|_| true);
+    if shrinks(before.total(), total) {
+        return Err(Refused::shrinks(before.total(), total, revision));
     }
     // Policies on their own too: pods that lose theirs are open, whatever else is still there.
     let policies = [
-        ("NetworkPolicies", before.network_policies, after.network_policies),
-        ("ClusterNetworkPolicies", before.cluster_network_policies, after.cluster_network_policies),
+        ("NetworkPolicies", before.network_policies, Kind::NetworkPolicy),
+        ("ClusterNetworkPolicies", before.cluster_network_policies, Kind::ClusterNetworkPolicy),
     ];
-    for (kind, before, after) in policies {
+    for (name, before, kind) in policies {
+        let after = after(before, &|it| it == kind);
         if shrinks(before, after) {
             let problem = format!(
-                "the rule set would shrink from {before} {kind} to {after}; if that is meant, \
+                "the rule set would shrink from {before} {name} to {after}; if that is meant, \
                  allow it"
             );
-            return Err(Refused::request("allowShrink", problem, running.revision));
+            return Err(Refused::request("allowShrink", problem, revision));
         }
     }
     Ok(())
 }
 
-/// The running rule set after a change.
-fn changed(running: &Snapshot, change: Change) -> Result<RuleSet, Refused> {
-    let is_missing = |key: &ObjectKey| !running.rules.contains(key);
-    let missing: Vec<ObjectKey> =
-        change.removals.iter().filter(|key| is_missing(key)).cloned().collect();
-    if !missing.is_empty() {
-        return Err(Refused::missing(missing, running.revision));
-    }
-    let mut rules = running.rules.clone();
+/// A rule set after a change.
+pub(crate) fn rules_after(rules: &RuleSet, change: Change) -> RuleSet {
+    let mut rules = rules.clone();
     for key in &change.removals {
         rules.remove(key);
     }
     for object in change.upserts {
         rules.replace(object);
     }
-    Ok(rules)
+    rules
 }
 
 /// Whether objects vanish altogether, or most of many do.
@@ -79,6 +87,7 @@ fn shrinks(before: u64, after: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sluice_policy::compile::CompileOptions;
     use sluice_policy::model::{
         ClusterNetworkPolicy, LabelSelector, Namespace, NamespacedPods, NetworkPolicy, Node,
         Object, Pod, Tier,
@@ -92,8 +101,13 @@ mod tests {
         rules
     }
 
-    fn running(rules: RuleSet) -> Snapshot {
-        Snapshot { revision: 3, version: String::new(), rules }
+    fn running(rules: RuleSet) -> Compiler {
+        Compiler::with(rules, &CompileOptions::default(), 3).unwrap()
+    }
+
+    fn shrunk(before: RuleSet, after: &RuleSet) -> Result<(), Refused> {
+        let running = running(before);
+        refuse_shrunk(&running, &running.rules().change_to(after))
     }
 
     fn policy() -> Object {
@@ -123,7 +137,7 @@ mod tests {
             (20, 9, true),
             (30, 0, true),
         ] {
-            let result = refuse_shrunk(&running(namespaces(before)), &namespaces(after));
+            let result = shrunk(namespaces(before), &namespaces(after));
             assert_eq!(result.is_err(), refused, "{before} to {after}");
         }
     }
@@ -136,7 +150,7 @@ mod tests {
         ] {
             let mut with_policy = namespaces(50);
             with_policy.insert(policy).unwrap();
-            let refused = refuse_shrunk(&running(with_policy), &namespaces(50)).unwrap_err();
+            let refused = shrunk(with_policy, &namespaces(50)).unwrap_err();
             assert!(refused.faults[0].problem.contains(expected), "{refused}");
         }
     }
@@ -147,14 +161,14 @@ mod tests {
         rules.insert(policy()).unwrap();
         let running = running(rules);
         let change = Change { upserts: Vec::new(), removals: vec![policy().key()] };
-        let candidate = candidate(&running, Some(3), Content::Delta(change)).unwrap();
-        assert!(refuse_shrunk(&running, &candidate).is_err());
+        let change = change_of(&running, Some(3), Content::Delta(change)).unwrap();
+        assert!(refuse_shrunk(&running, &change).is_err());
     }
 
     #[test]
     fn a_wrong_base_is_refused_and_told_the_running_revision() {
         for content in [Content::default(), Content::Delta(Change::default())] {
-            let of = |base| candidate(&running(namespaces(1)), base, content.clone());
+            let of = |base| change_of(&running(namespaces(1)), base, content.clone());
             assert!(of(Some(3)).is_ok() && of(None).is_ok());
             assert_eq!(of(Some(2)).unwrap_err(), Refused::wrong_base(2, 3));
         }
@@ -173,11 +187,12 @@ mod tests {
         let there = before.change_to(&after);
         let back = after.change_to(&before);
         for (from, change, to) in [(&before, there, &after), (&after, back, &before)] {
-            let content = Content::Delta(change);
-            assert_eq!(candidate(&running(from.clone()), Some(3), content).as_ref(), Ok(to));
+            let running = running(from.clone());
+            let delta = change_of(&running, Some(3), Content::Delta(change)).unwrap();
+            let whole = change_of(&running, Some(3), Content::Snapshot(to.clone())).unwrap();
+            assert_eq!(delta, whole);
+            assert_eq!(rules_after(from, delta), *to);
         }
-        let nothing = Content::Delta(Change::default());
-        assert_eq!(candidate(&running(before.clone()), Some(3), nothing), Ok(before));
     }
 
     #[test]
@@ -186,7 +201,7 @@ mod tests {
         let removals: Vec<ObjectKey> = removals.iter().map(Object::key).collect();
         let upserts = vec![Pod::new("n1", "b").into()];
         let content = Content::Delta(Change { upserts, removals });
-        let refused = candidate(&running(namespaces(1)), Some(3), content).unwrap_err();
+        let refused = change_of(&running(namespaces(1)), Some(3), content).unwrap_err();
         assert_eq!(refused.running_revision, 3);
         let faults: Vec<String> = refused.faults.iter().map(ToString::to_string).collect();
         let problem =

@@ -7,6 +7,7 @@
 mod backend;
 mod candidate;
 mod config;
+mod preview;
 mod rules;
 mod run;
 mod snapshot;

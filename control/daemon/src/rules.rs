@@ -6,20 +6,23 @@
 //! delta -----+       \             \
 //!                     +-- refused --+--> nothing has changed
 //! ```
+//!
+//! A whole rule set is taken as the change that leads to it, so both cost what they touch.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use sluice_api::backend::{
-    CommitOrder, Committed, DiffOrder, ObjectCounts, Preview, Refusal, Refused,
+    CommitError, CommitOrder, Committed, DiffOrder, Failure, ObjectCounts, Preview, Refusal,
+    Refused,
 };
-use sluice_core::table::Table;
 use sluice_engine::Engine;
-use sluice_policy::compile::{CompileOptions, compile};
+use sluice_policy::compile::{CompileOptions, Compiler, compile};
 use sluice_policy::model::Fault;
 
-use crate::candidate::{candidate, refuse_shrunk};
+use crate::candidate::{change_of, refuse_shrunk, rules_after};
+use crate::preview::preview;
 use crate::snapshot::{Snapshot, SnapshotFile};
 
 /// Keeps the rule set in force.
@@ -31,8 +34,9 @@ pub(crate) struct Rules {
 }
 
 struct InForce {
-    snapshot: Snapshot,
-    /// Why the snapshot is not on disk; `None` where it is.
+    compiler: Compiler,
+    version: String,
+    /// Why the rule set is not on disk; `None` where it is.
     not_on_disk: Option<String>,
     refusal: Option<(String, Vec<Fault>, Instant)>,
 }
@@ -64,79 +68,99 @@ impl Rules {
         };
         let file = SnapshotFile::in_directory(state_dir).map_err(in_state_dir)?;
         let last = file.read().map_err(in_state_dir)?;
+        let options = CompileOptions { local_node };
         let rules = Self {
             engine,
-            options: CompileOptions { local_node },
             file,
             in_force: Mutex::new(InForce {
-                snapshot: Snapshot::default(),
+                compiler: Compiler::new(options.clone()),
+                version: String::new(),
                 not_on_disk: None,
                 refusal: None,
             }),
+            options,
         };
         if let Some(last) = last {
-            let (revision, version) = (last.revision, last.version.clone());
-            match rules.put_in_force(&mut rules.locked(), last) {
-                Ok(()) => tracing::info!(revision, version, "the last good rule set is in force"),
-                Err(faults) => tracing::error!(
-                    revision,
-                    ?faults,
-                    "the last good rule set is refused; pods are denied until another one comes"
-                ),
-            }
+            rules.resume(last);
         }
         Ok(rules)
     }
 
+    /// Puts what was in force before the restart in force again.
+    fn resume(&self, last: Snapshot) {
+        let Snapshot { revision, version, rules } = last;
+        let mut in_force = self.locked();
+        match Compiler::with(rules, &self.options, revision) {
+            Ok(compiler) => {
+                in_force.compiler = compiler;
+                in_force.version.clone_from(&version);
+                match self.publish(&in_force) {
+                    Ok(()) => {
+                        tracing::info!(revision, version, "the last good rule set is in force")
+                    }
+                    Err(error) => tracing::error!(revision, %error, "not every worker has it yet"),
+                }
+            }
+            Err(faults) => tracing::error!(
+                revision,
+                ?faults,
+                "the last good rule set is refused; pods are denied until another one comes"
+            ),
+        }
+    }
+
     /// Puts a rule set in force on every worker, or changes nothing.
-    pub(crate) fn commit(&self, order: CommitOrder) -> Result<Committed, Refused> {
+    pub(crate) fn commit(&self, order: CommitOrder) -> Result<Committed, CommitError> {
         let start = Instant::now();
         let mut in_force = self.locked();
         let version = order.version.clone();
-        match self.carry_out(&mut in_force, order) {
-            Ok(()) => {
-                in_force.refusal = None;
-                let revision = in_force.snapshot.revision;
-                let objects = in_force.snapshot.rules.len() as u64;
-                let took = start.elapsed();
-                // No reason to refuse what is in force already, but a restart would miss it.
-                in_force.not_on_disk =
-                    self.file.write(&in_force.snapshot).err().map(|error| error.to_string());
-                if let Some(error) = &in_force.not_on_disk {
-                    tracing::error!(error, revision, "the rule set is in force but not on disk");
-                }
-                tracing::info!(revision, version, objects, ?took, "a rule set is in force");
-                let applied_in_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-                Ok(Committed { revision, version, objects, applied_in_ns })
-            }
-            Err(refused) => {
-                tracing::warn!(version, faults = refused.faults.len(), "a rule set is refused");
-                in_force.refusal = Some((version, refused.faults.clone(), Instant::now()));
-                Err(refused)
-            }
+        if let Err(refused) = self.carry_out(&mut in_force, order) {
+            tracing::warn!(version, faults = refused.faults.len(), "a rule set is refused");
+            in_force.refusal = Some((version, refused.faults.clone(), Instant::now()));
+            return Err(refused.into());
         }
+        in_force.refusal = None;
+        let published = self.publish(&in_force);
+        let (revision, took) = (in_force.revision(), start.elapsed());
+        // No reason to refuse what is in force already, but a restart would miss it.
+        let written = self.file.write(revision, &version, in_force.compiler.rules());
+        in_force.not_on_disk = written.err().map(|error| error.to_string());
+        if let Some(error) = &in_force.not_on_disk {
+            tracing::error!(error, revision, "the rule set is in force but not on disk");
+        }
+        if let Err(error) = published {
+            // The other workers judge by it, and this one will as soon as it turns again.
+            tracing::error!(revision, version, error, "not every worker has said that it has it");
+            return Err(CommitError::Unconfirmed(Failure::Internal(format!(
+                "revision {revision} is the rule set now, but {error}; ask for the status"
+            ))));
+        }
+        let objects = in_force.compiler.rules().len() as u64;
+        tracing::info!(revision, version, objects, ?took, "a rule set is in force");
+        let applied_in_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        Ok(Committed { revision, version, objects, applied_in_ns })
     }
 
     /// What a commit of the content would change. Nothing changes, and the status shows no refusal.
     pub(crate) fn diff(&self, order: DiffOrder) -> Result<Preview, Refused> {
         // Table and candidate belong to one revision; commits need not wait for what follows.
-        let (running_revision, before, rules) = {
+        let (before, rules) = {
             let in_force = self.locked();
-            let running = &in_force.snapshot;
-            let rules = candidate(running, order.base_revision, order.content)?;
-            (running.revision, self.engine.table(), rules)
+            let change = change_of(&in_force.compiler, order.base_revision, order.content)?;
+            let rules = rules_after(in_force.compiler.rules(), change);
+            (Arc::clone(in_force.compiler.table()), rules)
         };
-        let spec = compile(&rules, &self.options)
+        let running_revision = before.revision();
+        let after = compile(&rules, &self.options)
             .map_err(|faults| Refused { faults, running_revision })?;
-        let after = Table::new(running_revision + 1, spec);
-        Ok(preview(&before, &after, order.limit))
+        Ok(preview(&self.engine, &before, &after, order.limit))
     }
 
     /// Notes that something that was to be a rule set is none.
     pub(crate) fn refuse(&self, version: &str, faults: Vec<Fault>) -> Refused {
         let mut in_force = self.locked();
         in_force.refusal = Some((version.to_owned(), faults.clone(), Instant::now()));
-        Refused { faults, running_revision: in_force.snapshot.revision }
+        Refused { faults, running_revision: in_force.revision() }
     }
 
     pub(crate) fn status(&self) -> RulesStatus {
@@ -147,40 +171,31 @@ impl Rules {
             age_seconds: since.elapsed().as_secs(),
         });
         RulesStatus {
-            revision: in_force.snapshot.revision,
-            version: in_force.snapshot.version.clone(),
-            objects: ObjectCounts::of(&in_force.snapshot.rules),
+            revision: in_force.revision(),
+            version: in_force.version.clone(),
+            objects: ObjectCounts::of(in_force.compiler.rules()),
             refusal,
             not_on_disk: in_force.not_on_disk.clone(),
         }
     }
 
     fn carry_out(&self, in_force: &mut InForce, order: CommitOrder) -> Result<(), Refused> {
-        let running = &in_force.snapshot;
-        let rules = candidate(running, order.base_revision, order.content)?;
+        let running_revision = in_force.revision();
+        let change = change_of(&in_force.compiler, order.base_revision, order.content)?;
         if !order.allow_shrink {
-            refuse_shrunk(running, &rules)?;
+            refuse_shrunk(&in_force.compiler, &change)?;
         }
-        let running_revision = running.revision;
-        let snapshot = Snapshot { revision: running_revision + 1, version: order.version, rules };
-        self.put_in_force(in_force, snapshot).map_err(|faults| Refused { faults, running_revision })
+        in_force
+            .compiler
+            .apply(change, running_revision + 1)
+            .map_err(|faults| Refused { faults, running_revision })?;
+        in_force.version = order.version;
+        Ok(())
     }
 
-    fn put_in_force(&self, in_force: &mut InForce, snapshot: Snapshot) -> Result<(), Vec<Fault>> {
-        let spec = compile(&snapshot.rules, &self.options)?;
-        let published = self.engine.publish(Table::new(snapshot.revision, spec));
-        if let Err(error) = published {
-            // Some workers may judge by the new table already, so it counts as the running one;
-            // the daemon's health check ends a process with a dead worker.
-            in_force.snapshot = snapshot;
-            return Err(vec![Fault {
-                object: "engine".into(),
-                field: "workers".into(),
-                problem: error.to_string(),
-            }]);
-        }
-        in_force.snapshot = snapshot;
-        Ok(())
+    fn publish(&self, in_force: &InForce) -> Result<(), String> {
+        let table = Arc::clone(in_force.compiler.table());
+        self.engine.publish(table).map_err(|error| error.to_string())
     }
 
     fn locked(&self) -> MutexGuard<'_, InForce> {
@@ -188,10 +203,8 @@ impl Rules {
     }
 }
 
-/// What differs between the table in force and another one; at most `limit` of each kind.
-fn preview(before: &Table, after: &Table, limit: usize) -> Preview {
-    // Neither the comparison of two tables nor the engine's list of live connections is there
-    // yet: `sluice_policy::diff` and the connections that `after` would not allow go here.
-    let _ = (after, limit);
-    Preview { running_revision: before.revision(), ..Preview::default() }
+impl InForce {
+    fn revision(&self) -> u64 {
+        self.compiler.table().revision()
+    }
 }

@@ -73,14 +73,10 @@ impl SnapshotFile {
     }
 
     /// Replaces the file.
-    pub(crate) fn write(&self, snapshot: &Snapshot) -> io::Result<()> {
-        let body = sluice_api::snapshot::encode(&snapshot.rules);
-        let header = Header {
-            format: FORMAT,
-            revision: snapshot.revision,
-            version: snapshot.version.clone(),
-            len: body.len() as u64,
-        };
+    pub(crate) fn write(&self, revision: u64, version: &str, rules: &RuleSet) -> io::Result<()> {
+        let body = sluice_api::snapshot::encode(rules);
+        let len = body.len() as u64;
+        let header = Header { format: FORMAT, revision, version: version.to_owned(), len };
         let unfinished = self.0.with_extension("new");
         let mut file = File::create(&unfinished)?;
         serde_json::to_writer(&mut file, &header)?;
@@ -110,7 +106,7 @@ mod tests {
         rules.insert(Namespace::new("shop")).unwrap();
         rules.insert(Pod::new("shop", "web").with_address([10, 0, 0, 1].into())).unwrap();
         let snapshot = Snapshot { revision: 7, version: "line\nbreak".into(), rules };
-        file.write(&snapshot).unwrap();
+        file.write(snapshot.revision, &snapshot.version, &snapshot.rules).unwrap();
         assert_eq!(file.read().unwrap(), Some(snapshot.clone()));
 
         let bytes = std::fs::read(&file.0).unwrap();

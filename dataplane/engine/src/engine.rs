@@ -174,9 +174,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::WorkerStuck`]; the table is then in force on the other workers.
-    pub fn publish(&self, table: Table) -> Result<(), EngineError> {
+    pub fn publish(&self, table: impl Into<Arc<Table>>) -> Result<(), EngineError> {
         let control = self.inner.control();
-        self.inner.show(&control, Arc::new(table))
+        self.inner.show(&control, table.into())
     }
 
     /// Adds a port with its queues, which are spread over the workers.

@@ -50,6 +50,17 @@ pub struct Refused {
     pub running_revision: u64,
 }
 
+/// Why there is no acknowledgement of a commit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing has changed.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The rule set is the daemon's now, but not every worker has said that it judges by it.
+    #[error(transparent)]
+    Unconfirmed(Failure),
+}
+
 /// Why a call other than a commit fails. Each reads as a sentence that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {

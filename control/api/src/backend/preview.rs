@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde::Serialize;
-use sluice_policy::diff::VerdictChange;
+use sluice_policy::diff::Diff;
 
 use super::Content;
 
@@ -29,10 +29,9 @@ pub struct DiffOrder {
 pub struct Preview {
     /// The revision in force, which the content is compared with.
     pub running_revision: u64,
-    /// The first of the verdicts that differ, sorted by source, destination, protocol and port.
-    pub verdicts: Vec<VerdictChange>,
-    /// How many there are, those that are not listed among them.
-    pub verdicts_total: u64,
+    /// The verdicts that differ, and the pods that come and go.
+    #[serde(flatten)]
+    pub diff: Diff,
     /// The first of the live connections that would die.
     pub connections: Vec<DyingConnection>,
     /// How many there are, those that are not listed among them.

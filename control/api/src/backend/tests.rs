@@ -3,7 +3,7 @@
 use serde_json::{json, to_value};
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::drop::DropReason;
-use sluice_policy::diff::VerdictChange;
+use sluice_policy::diff::{Diff, VerdictChange};
 use sluice_policy::explain::Verdict;
 use sluice_policy::model::Name;
 
@@ -77,8 +77,12 @@ fn a_preview_lists_verdicts_and_connections() {
     };
     let preview = Preview {
         running_revision: 7,
-        verdicts: vec![verdict],
-        verdicts_total: 9,
+        diff: Diff {
+            verdicts: vec![verdict],
+            verdicts_total: 9,
+            pods_added: vec!["shop/new".into()],
+            pods_removed: Vec::new(),
+        },
         connections: vec![connection],
         connections_total: 1,
         connections_live: 3,
@@ -90,6 +94,8 @@ fn a_preview_lists_verdicts_and_connections() {
             "before": "allow", "after": "drop",
         }],
         "verdicts_total": 9,
+        "pods_added": ["shop/new"],
+        "pods_removed": [],
         "connections": [{
             "from": "shop/web", "to": "10.0.0.9", "source": "10.0.0.1",
             "destination": "10.0.0.9", "protocol": "ICMP", "source_port": null,

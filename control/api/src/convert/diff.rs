@@ -1,6 +1,6 @@
 //! Previews of commits, both ways.
 
-use sluice_policy::diff::VerdictChange;
+use sluice_policy::diff::{Diff, VerdictChange};
 use sluice_policy::model::Fault;
 
 use super::answers::{port, verdict, verdict_to_wire};
@@ -67,8 +67,10 @@ pub(crate) fn outcome(response: wire::DiffResponse) -> Result<Result<Preview, Re
 fn preview_to_wire(it: Preview) -> wire::Preview {
     wire::Preview {
         running_revision: it.running_revision,
-        verdicts: it.verdicts.into_iter().map(verdict_change_to_wire).collect(),
-        verdicts_total: it.verdicts_total,
+        verdicts: it.diff.verdicts.into_iter().map(verdict_change_to_wire).collect(),
+        verdicts_total: it.diff.verdicts_total,
+        pods_added: it.diff.pods_added,
+        pods_removed: it.diff.pods_removed,
         connections: it.connections.into_iter().map(connection_to_wire).collect(),
         connections_total: it.connections_total,
         connections_live: it.connections_live,
@@ -78,8 +80,12 @@ fn preview_to_wire(it: Preview) -> wire::Preview {
 fn preview(it: wire::Preview) -> Result<Preview, Malformed> {
     Ok(Preview {
         running_revision: it.running_revision,
-        verdicts: it.verdicts.into_iter().map(verdict_change).collect::<Result<_, _>>()?,
-        verdicts_total: it.verdicts_total,
+        diff: Diff {
+            verdicts: it.verdicts.into_iter().map(verdict_change).collect::<Result<_, _>>()?,
+            verdicts_total: it.verdicts_total,
+            pods_added: it.pods_added,
+            pods_removed: it.pods_removed,
+        },
         connections: it.connections.into_iter().map(connection).collect::<Result<_, _>>()?,
         connections_total: it.connections_total,
         connections_live: it.connections_live,

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use sluice_api::backend::{
-    Backend, CommitOrder, Committed, Content, Counters, DiffOrder, DropCount, Failure,
+    Backend, CommitError, CommitOrder, Committed, Content, Counters, DiffOrder, DropCount, Failure,
     GateCounters, GateMode, HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Preview,
     Refusal, Refused, Source, Status, Traffic, WorkerStatus,
 };
@@ -38,7 +38,7 @@ impl Fake {
 }
 
 impl Backend for Fake {
-    fn commit(&self, order: CommitOrder) -> Result<Committed, Refused> {
+    fn commit(&self, order: CommitOrder) -> Result<Committed, CommitError> {
         let Content::Snapshot(rules) = order.content else {
             panic!("sluicectl commits whole rule sets")
         };
@@ -55,7 +55,7 @@ impl Backend for Fake {
         if let Some(refused) = refused {
             let faults = refused.faults.clone();
             state.refusal = Some(Refusal { version: order.version, faults, age_seconds: 61 });
-            return Err(refused);
+            return Err(refused.into());
         }
         state.revision += 1;
         state.version.clone_from(&order.version);

@@ -8,15 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use sluice_core::drop::DropReason;
 use sluice_core::table::Table;
 use sluice_policy::compile::{CompileOptions, compile};
-use sluice_policy::diff::VerdictChange;
+use sluice_policy::diff::{Diff, VerdictChange};
 use sluice_policy::explain::{ExplainError, Explanation, Question, Verdict};
 use sluice_policy::model::{Fault, Protocol, RuleSet};
 use sluice_policy::reach::{Family, Reach};
 
 use crate::backend::{
-    Backend, CommitOrder, Committed, Content, Counters, DiffOrder, DropCount, DyingConnection,
-    Failure, GateCounters, GateMode, HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState,
-    Preview, Refusal, Refused, Source, Status, Traffic, WorkerStatus, WorkerTraffic,
+    Backend, CommitError, CommitOrder, Committed, Content, Counters, DiffOrder, DropCount,
+    DyingConnection, Failure, GateCounters, GateMode, HEALTHY, ObjectCounts, PortCounters,
+    PortSpec, PortState, Preview, Refusal, Refused, Source, Status, Traffic, WorkerStatus,
+    WorkerTraffic,
 };
 
 #[derive(Default)]
@@ -84,17 +85,21 @@ pub(super) fn preview() -> Preview {
     };
     Preview {
         running_revision: 0,
-        verdicts: vec![
-            VerdictChange {
-                protocol: "ICMP".into(),
-                ports: None,
-                before: Verdict::Drop,
-                after: Verdict::Allow,
-                ..verdict.clone()
-            },
-            verdict,
-        ],
-        verdicts_total: u64::MAX,
+        diff: Diff {
+            verdicts: vec![
+                VerdictChange {
+                    protocol: "other".into(),
+                    ports: None,
+                    before: Verdict::Drop,
+                    after: Verdict::Allow,
+                    ..verdict.clone()
+                },
+                verdict,
+            ],
+            verdicts_total: u64::MAX,
+            pods_added: vec!["shop/new".into()],
+            pods_removed: vec!["shop/old".into(), "shop/older".into()],
+        },
         connections: vec![
             connection.clone(),
             DyingConnection { source_port: None, destination_port: None, ..connection },
@@ -105,16 +110,16 @@ pub(super) fn preview() -> Preview {
 }
 
 impl Backend for Fake {
-    fn commit(&self, order: CommitOrder) -> Result<Committed, Refused> {
+    fn commit(&self, order: CommitOrder) -> Result<Committed, CommitError> {
         self.commits.fetch_add(1, SeqCst);
         let running = self.state.lock().unwrap().revision;
         if let Some(base) = order.base_revision.filter(|base| *base != running) {
             let refused = Refused::wrong_base(base, running);
-            return Err(self.refuse(&order.version, refused.faults));
+            return Err(self.refuse(&order.version, refused.faults).into());
         }
         let rules = match self.candidate(order.content) {
             Ok(rules) => rules,
-            Err(refused) => return Err(self.refuse(&order.version, refused.faults)),
+            Err(refused) => return Err(self.refuse(&order.version, refused.faults).into()),
         };
         let mut state = self.state.lock().unwrap();
         state.revision += 1;
