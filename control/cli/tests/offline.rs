@@ -105,7 +105,7 @@ fn explain_has_the_exact_shape() {
             r#"{"from":"shop/web","to":"shop/db","port":5432,"protocol":"TCP","verdict":"allow","#,
             r#""egress":{"verdict":"allow","reason":"no policy selects shop/web for egress","#,
             r#""tier":null,"kind":null,"policy":null,"rule":null,"rule_name":null},"#,
-            r#""ingress":{"verdict":"allow","reason":"rule 0 of shop/db admits it","tier":null,"#,
+            r#""ingress":{"verdict":"allow","reason":"rule 0 of shop/db admits it","tier":"NetworkPolicy","#,
             r#""kind":"NetworkPolicy","policy":"shop/db","rule":0,"rule_name":null}}"#,
             "\n"
         )

@@ -46,6 +46,8 @@ pub struct VerdictChange {
     pub before: Verdict,
     /// What would be said.
     pub after: Verdict,
+    /// `IPv4`, `IPv6`, or `both`.
+    pub family: String,
 }
 
 /// Compares two tables. At most `verdicts_max` verdicts are listed; all are counted.
@@ -92,11 +94,16 @@ pub fn diff(
 /// How many verdicts are gathered before the list is sorted and cut.
 const KEPT_MAX: usize = 65_536;
 
-/// Keeps the first `len` in order, each once: a pod with two IP versions is two places, which most
-/// often change alike.
+/// Keeps the first `len` in order, and makes one of what is the same for both IP versions.
 fn keep_first(verdicts: &mut Vec<VerdictChange>, len: usize) {
     verdicts.sort_unstable();
-    verdicts.dedup();
+    verdicts.dedup_by(|next, kept| {
+        let is_same = VerdictChange { family: next.family.clone(), ..kept.clone() } == *next;
+        if is_same && next.family != kept.family {
+            "both".clone_into(&mut kept.family);
+        }
+        is_same
+    });
     verdicts.truncate(len);
 }
 

@@ -64,6 +64,7 @@ fn a_preview_lists_verdicts_and_connections() {
         ports: Some((80, 81)),
         before: Verdict::Allow,
         after: Verdict::Drop,
+        family: "IPv4".into(),
     };
     let connection = DyingConnection {
         from: "shop/web".into(),
@@ -91,7 +92,7 @@ fn a_preview_lists_verdicts_and_connections() {
         "running_revision": 7,
         "verdicts": [{
             "from": "shop/web", "to": "node n1", "protocol": "TCP", "ports": [80, 81],
-            "before": "allow", "after": "drop",
+            "before": "allow", "after": "drop", "family": "IPv4",
         }],
         "verdicts_total": 9,
         "pods_added": ["shop/new"],

@@ -102,6 +102,7 @@ fn verdict_change_to_wire(it: VerdictChange) -> wire::VerdictChange {
         ports: it.ports.map(span),
         before: verdict_to_wire(it.before),
         after: verdict_to_wire(it.after),
+        family: it.family,
     }
 }
 
@@ -114,6 +115,7 @@ fn verdict_change(it: wire::VerdictChange) -> Result<VerdictChange, Malformed> {
         ports: it.ports.map(span).transpose()?,
         before: verdict(it.before)?,
         after: verdict(it.after)?,
+        family: it.family,
     })
 }
 

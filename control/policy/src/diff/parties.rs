@@ -206,24 +206,36 @@ fn borders(nets: impl Iterator<Item = IpNet>, is_v6: bool) -> Vec<u128> {
     borders.into_iter().collect()
 }
 
-/// The blocks that make up the stretches: all of them if they are few.
+/// The addresses of some stretches: `10.0.0.0/24` where one is a block, or `10.0.0.7-10.0.0.9`.
 fn name_of(stretches: &[Stretch], is_v6: bool) -> String {
     const NAMED_MAX: usize = 3;
-    let mut nets: Vec<IpNet> = Vec::new();
-    for &(first, last) in stretches {
-        match (address(first, is_v6), address(last, is_v6)) {
+    let name = |&(first, last): &Stretch| {
+        let (first, last) = (address(first, is_v6), address(last, is_v6));
+        let blocks: Vec<IpNet> = match (first, last) {
             (IpAddr::V4(first), IpAddr::V4(last)) => {
-                nets.extend(Ipv4Subnets::new(first, last, 0).map(IpNet::V4));
+                Ipv4Subnets::new(first, last, 0).map(IpNet::V4).take(2).collect()
             }
             (IpAddr::V6(first), IpAddr::V6(last)) => {
-                nets.extend(Ipv6Subnets::new(first, last, 0).map(IpNet::V6));
+                Ipv6Subnets::new(first, last, 0).map(IpNet::V6).take(2).collect()
             }
-            _ => {}
+            _ => Vec::new(),
+        };
+        match blocks.as_slice() {
+            [block] => block.to_string(),
+            _ => format!("{first}-{last}"),
+        }
+    };
+    // Stretches that meet are one: what lies between them is of interest to others only.
+    let mut joined: Vec<Stretch> = Vec::new();
+    for &(first, last) in stretches {
+        match joined.last_mut() {
+            Some(previous) if previous.1.checked_add(1) == Some(first) => previous.1 = last,
+            _ => joined.push((first, last)),
         }
     }
-    let mut named: Vec<String> = nets.iter().take(NAMED_MAX).map(ToString::to_string).collect();
-    if nets.len() > NAMED_MAX {
-        named.push(format!("and {} more blocks", nets.len() - NAMED_MAX));
+    let mut named: Vec<String> = joined.iter().take(NAMED_MAX).map(name).collect();
+    if joined.len() > NAMED_MAX {
+        named.push(format!("and {} more", joined.len() - NAMED_MAX));
     }
     named.join(" ")
 }

@@ -20,6 +20,7 @@ pub(super) struct Change {
     ports: Option<(u16, u16)>,
     before: Verdict,
     after: Verdict,
+    family: &'static str,
 }
 
 /// The stretches of ports between pairs of parties.
@@ -39,6 +40,7 @@ impl Change {
             ports: self.ports,
             before: self.before,
             after: self.after,
+            family: self.family.to_owned(),
         }
     }
 }
@@ -59,6 +61,7 @@ impl<'a> Stretches<'a> {
             let before = allows(self.before, source.before, destination.before);
             (before, allows(self.after, source.after, destination.after))
         };
+        let family = if source.before.is_ipv6() { "IPv6" } else { "IPv4" };
         let starts = self.starts(source, destination);
         let mut changes: Vec<Change> = Vec::new();
         for (protocol, name) in WITH_PORTS {
@@ -70,7 +73,8 @@ impl<'a> Stretches<'a> {
                 if last < first || before == after {
                     continue;
                 }
-                let change = Change { protocol: name, ports: Some((first, last)), before, after };
+                let ports = Some((first, last));
+                let change = Change { protocol: name, ports, before, after, family };
                 match changes.last_mut() {
                     Some(previous) if previous.continues_with(&change) => {
                         previous.ports = previous.ports.map(|(begin, _)| (begin, last));
@@ -82,7 +86,7 @@ impl<'a> Stretches<'a> {
         let icmp = if source.before.is_ipv6() { ICMPV6 } else { ICMP };
         let (before, after) = verdicts(icmp, None);
         if before != after {
-            changes.push(Change { protocol: "other", ports: None, before, after });
+            changes.push(Change { protocol: "other", ports: None, before, after, family });
         }
         any(changes)
     }
@@ -132,10 +136,10 @@ impl Change {
 fn any(changes: Vec<Change>) -> Vec<Change> {
     let is_whole = |change: &Change| change.ports.is_none_or(|ports| ports == (0, u16::MAX));
     let [first, others @ ..] = changes.as_slice() else { return changes };
-    let (before, after) = (first.before, first.after);
+    let (before, after, family) = (first.before, first.after, first.family);
     let alike = |change: &Change| is_whole(change) && change.before == before;
     if is_whole(first) && others.len() == WITH_PORTS.len() && others.iter().all(alike) {
-        return vec![Change { protocol: "any", ports: None, before, after }];
+        return vec![Change { protocol: "any", ports: None, before, after, family }];
     }
     changes
 }

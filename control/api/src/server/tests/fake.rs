@@ -72,6 +72,7 @@ pub(super) fn preview() -> Preview {
         ports: Some((0, 65_535)),
         before: Verdict::Allow,
         after: Verdict::Drop,
+        family: "IPv4".into(),
     };
     let connection = DyingConnection {
         from: "node n1".into(),
