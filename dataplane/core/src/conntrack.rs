@@ -4,6 +4,10 @@
 //! which table revision it was last judged. Capacity is taken at the start; a full table
 //! refuses new entries and never evicts one that lives. Expired entries are not found any
 //! more from the moment that they expire, and are swept up a few at a time.
+//!
+//! An entry stays in its slot for as long as it lives, whatever happens to others, and so does
+//! a connection that is opened anew in place of one that has ended. So the table can be walked
+//! over slice by slice while it changes: see [`Connections::slice`].
 
 pub mod state;
 
@@ -129,7 +133,25 @@ impl Connections {
 
     /// All connections that live at `now`.
     pub fn iter(&self, now: Time) -> impl Iterator<Item = &Connection> {
-        self.slots.iter().flatten().filter(move |connection| connection.deadline > now)
+        living(&self.slots, now)
+    }
+
+    /// The connections that live at `now` in a slice of the table, which begins at slot `from`
+    /// and is `max` slots long, at least one; and where the next slice begins, `None` after the
+    /// last.
+    ///
+    /// Slices from slot 0 to the end list every connection that lives all the while exactly
+    /// once, even if the table changes between them. One that comes or goes meanwhile may be
+    /// missed, and a flow that is forgotten and admitted again may be in two slices.
+    pub fn slice(
+        &self,
+        from: usize,
+        max: usize,
+        now: Time,
+    ) -> (impl Iterator<Item = &Connection>, Option<usize>) {
+        let end = from.saturating_add(max.max(1)).min(self.slots.len());
+        let slots = self.slots.get(from..end).unwrap_or_default();
+        (living(slots, now), (end < self.slots.len()).then_some(end))
     }
 
     /// The connection of a flow, if it lives at `now`.
@@ -157,6 +179,7 @@ impl Connections {
         if self.free.is_empty() {
             self.expire(now, SWEEP_WHEN_FULL);
         }
+        // The slot given back last goes first, so that a flow opened anew stays where it was.
         let slot = self.free.pop().ok_or(Full)?;
         let deadline = now + self.timeouts.of(state);
         if let Some(place) = self.slots.get_mut(slot as usize) {
@@ -201,6 +224,10 @@ impl Connections {
     fn slot_of(&self, hash: u64, key: &FlowKey) -> Option<u32> {
         self.index.find(hash, |&slot| holds(&self.slots, slot, key)).copied()
     }
+}
+
+fn living(slots: &[Option<Connection>], now: Time) -> impl Iterator<Item = &Connection> {
+    slots.iter().flatten().filter(move |connection| connection.deadline > now)
 }
 
 #[inline]

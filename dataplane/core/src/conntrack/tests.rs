@@ -58,7 +58,142 @@ fn an_expired_connection_is_not_found_even_before_the_sweep() {
     assert!(connections.is_empty());
 }
 
+type Step = (u8, u16, u64);
+
+fn steps(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec((0u8..5, 0u16..32, 0u64..40), count)
+}
+
+/// Something that may happen to a table.
+fn churn(connections: &mut Connections, hasher: &FlowHasher, now: &mut Time, step: Step) {
+    let (step, n, seconds) = step;
+    let (key, side) = tuple(n).key();
+    let hash = hasher.hash(&key);
+    match step {
+        0 | 1 => {
+            // A full table is one of the things that may happen.
+            let _ = connections.insert(hash, key, side, OPENING, 1, *now);
+        }
+        2 => {
+            connections.remove(hash, &key);
+        }
+        3 => *now = *now + Duration::from_secs(seconds),
+        _ => {
+            connections.expire(*now, usize::from(n));
+        }
+    }
+}
+
+/// The source ports of what slices of `max` slots list, slice by slice.
+fn walk(connections: &Connections, max: usize, now: Time) -> Vec<Vec<u16>> {
+    let mut slices = Vec::new();
+    let mut from = Some(0);
+    while let Some(here) = from {
+        let (slice, next) = connections.slice(here, max, now);
+        slices.push(slice.map(|connection| connection.opening().source_port).collect());
+        assert!(next.is_none_or(|next| next > here), "a walk gets on");
+        from = next;
+    }
+    slices
+}
+
+#[test]
+fn a_slice_is_bounded_by_its_length_and_by_the_table() {
+    let (mut connections, hasher) = table(5);
+    assert_eq!(walk(&connections, 2, Time(0)), [vec![], vec![], vec![]]);
+    for n in 0..5 {
+        let (key, side) = tuple(n).key();
+        connections.insert(hasher.hash(&key), key, side, OPENING, 1, Time(0)).unwrap();
+    }
+    assert_eq!(walk(&connections, 2, Time(0)), [vec![0, 1], vec![2, 3], vec![4]]);
+    assert_eq!(walk(&connections, 5, Time(0)), [vec![0, 1, 2, 3, 4]]);
+    assert_eq!(walk(&connections, usize::MAX, Time(0)).len(), 1);
+    assert_eq!(walk(&connections, 0, Time(0)).len(), 5, "one slot at least");
+    for from in [5, 6, usize::MAX] {
+        let (mut slice, next) = connections.slice(from, 2, Time(0));
+        assert!(slice.next().is_none() && next.is_none(), "nothing from {from} on");
+    }
+    assert_eq!(walk(&table(0).0, 2, Time(0)), [vec![]]);
+}
+
+#[test]
+fn a_flow_opened_anew_keeps_its_slot() {
+    let (mut connections, hasher) = table(8);
+    for n in 0..6 {
+        let (key, side) = tuple(n).key();
+        connections.insert(hasher.hash(&key), key, side, OPENING, 1, Time(0)).unwrap();
+    }
+    let (gone, _) = tuple(1).key();
+    connections.remove(hasher.hash(&gone), &gone);
+    let (key, side) = tuple(4).key();
+    let closed = State::Tcp(TcpState::Closed);
+    let timeouts = *connections.timeouts();
+    connections.find(hasher.hash(&key), &key, Time(0)).unwrap().advance(closed, &timeouts, Time(0));
+    connections.insert(hasher.hash(&key), key, side, OPENING, 2, Time(0)).unwrap();
+    assert_eq!(walk(&connections, 1, Time(0)).concat(), [0, 2, 3, 4, 5]);
+    assert_eq!(walk(&connections, 5, Time(0)), [vec![0, 2, 3, 4], vec![5]]);
+}
+
 proptest! {
+    /// A walk over a table that rests is `iter`, in slices of any length.
+    #[test]
+    fn slices_make_up_what_iter_lists(before in steps(0..120), max in 1usize..40) {
+        let (mut connections, hasher) = table(24);
+        let mut now = Time(0);
+        for step in before {
+            churn(&mut connections, &hasher, &mut now, step);
+        }
+        let all: Vec<u16> =
+            connections.iter(now).map(|connection| connection.opening().source_port).collect();
+        let slices = walk(&connections, max, now);
+        prop_assert_eq!(slices.len(), 24usize.div_ceil(max));
+        prop_assert!(slices.iter().all(|slice| slice.len() <= max));
+        prop_assert_eq!(slices.concat(), all);
+    }
+
+    /// What lives all the while does not move, whatever comes, goes and expires around it.
+    #[test]
+    fn a_walk_over_a_changing_table_lists_what_stays_exactly_once(
+        before in steps(8..100),
+        meanwhile in prop::collection::vec(steps(0..20), 1..24),
+        max in 1usize..6,
+    ) {
+        const STAYS: u16 = 100;
+        let established = State::Tcp(TcpState::Established);
+        let (mut connections, hasher) = table(24);
+        let timeouts = *connections.timeouts();
+        let mut now = Time(0);
+        let mut staying = Vec::new();
+        for (n, step) in (STAYS..).zip(before) {
+            churn(&mut connections, &hasher, &mut now, step);
+            // Every eighth stays, so that their slots lie among those of others.
+            let (key, side) = tuple(n).key();
+            let hash = hasher.hash(&key);
+            if n % 8 == 0 && connections.insert(hash, key, side, established, 1, now).is_ok() {
+                staying.push(n);
+            }
+        }
+        let mut listed = Vec::new();
+        let mut from = Some(0);
+        for steps in meanwhile.into_iter().cycle() {
+            let Some(here) = from else { break };
+            let (slice, next) = connections.slice(here, max, now);
+            listed.extend(slice.map(|connection| connection.opening().source_port));
+            from = next;
+            for step in steps {
+                churn(&mut connections, &hasher, &mut now, step);
+            }
+            for n in &staying {
+                let (key, _) = tuple(*n).key();
+                let found = connections.find(hasher.hash(&key), &key, now).unwrap();
+                found.advance(established, &timeouts, now);
+            }
+        }
+        listed.retain(|n| *n >= STAYS);
+        listed.sort_unstable();
+        prop_assert_eq!(listed, staying);
+    }
+
     /// Against a plain map: insertions, removals, look-ups and the passing of time.
     #[test]
     fn the_table_behaves_as_a_map_with_deadlines(
