@@ -8,6 +8,7 @@ use crossbeam::channel::Sender;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use sluice_core::conntrack::Connection;
 use sluice_xdp::Frame;
 
 use crate::counters::PortCounters;
@@ -66,10 +67,32 @@ pub(crate) enum Handover {
 
 /// What the control side asks of a worker.
 pub(crate) enum Command {
-    AddQueue { port: PortId, io: Box<dyn QueueIo> },
-    GiveUpPort { port: PortId, given: Sender<Vec<Box<dyn QueueIo>>> },
-    Census { done: Sender<usize> },
+    AddQueue {
+        port: PortId,
+        io: Box<dyn QueueIo>,
+    },
+    GiveUpPort {
+        port: PortId,
+        given: Sender<Vec<Box<dyn QueueIo>>>,
+    },
+    Census {
+        done: Sender<usize>,
+    },
+    /// List the slice of the connections that begins at a slot. The list comes empty and with
+    /// room for all of them, so that the worker need not allocate.
+    ListConnections {
+        from: usize,
+        list: Vec<Connection>,
+        done: Sender<Slice>,
+    },
     Stop,
+}
+
+/// A slice of a worker's connections.
+pub(crate) struct Slice {
+    pub(crate) list: Vec<Connection>,
+    /// Where the next one begins; `None` after the last.
+    pub(crate) next: Option<usize>,
 }
 
 impl Desk {

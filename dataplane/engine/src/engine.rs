@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Sender, unbounded};
+use crossbeam::channel::{Sender, bounded, unbounded};
+use sluice_core::conntrack::Connection;
 use sluice_core::conntrack::state::Timeouts;
 use sluice_core::judge::Established;
 use sluice_core::table::Table;
@@ -14,7 +15,7 @@ use sluice_xdp::{FramePool, Umem};
 
 use crate::clock::Clock;
 use crate::counters::Totals;
-use crate::desk::{Command, Shared};
+use crate::desk::{Command, Shared, Slice};
 use crate::error::EngineError;
 use crate::fdb::Fdb;
 use crate::io::QueueIo;
@@ -22,7 +23,7 @@ use crate::port::{Port, PortId, PortKind, PortSpec};
 use crate::scene::Scene;
 use crate::start::{SIGHTINGS_LEN, check_cores, prepare, spawn};
 use crate::steward;
-use crate::worker::WORKER_PATIENCE;
+use crate::worker::{SLICE_LEN, WORKER_PATIENCE};
 
 /// Workers at most: one bit each in a worker's list of whom to wake.
 pub const WORKERS_MAX: usize = 64;
@@ -280,6 +281,33 @@ impl Engine {
         }
         Ok(frames)
     }
+
+    /// Visits every live connection of every worker, as it was when its worker listed it.
+    ///
+    /// Workers list a slice of their table at a time and forward on, so this is no snapshot: a
+    /// connection that comes or goes meanwhile may be missed, and a flow that ends and opens
+    /// anew may be visited twice. What lives all the while is visited exactly once. Visits hold
+    /// nothing up: they are paid here, between slices.
+    ///
+    /// # Errors
+    /// [`EngineError::WorkerStuck`]; some connections have been visited then.
+    pub fn for_each_connection(
+        &self,
+        mut visit: impl FnMut(&Connection),
+    ) -> Result<(), EngineError> {
+        let mut list = Vec::with_capacity(SLICE_LEN);
+        for worker in 0..self.worker_count() {
+            let mut from = Some(0);
+            while let Some(slot) = from {
+                let slice = self.inner.list_connections(worker, slot, list)?;
+                slice.list.iter().for_each(&mut visit);
+                from = slice.next;
+                list = slice.list;
+                list.clear();
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Engine {
@@ -324,6 +352,20 @@ impl Inner {
         if let Some(desk) = self.shared.desks.get(worker) {
             desk.wake();
         }
+    }
+
+    /// Has a worker list a slice of its connections.
+    fn list_connections(
+        &self,
+        worker: usize,
+        from: usize,
+        list: Vec<Connection>,
+    ) -> Result<Slice, EngineError> {
+        let (done, listed) = bounded(1);
+        // Control is given back before the answer, so that a long walk delays no publication.
+        self.control().command(worker, Command::ListConnections { from, list, done })?;
+        self.wake(worker);
+        listed.recv_timeout(WORKER_PATIENCE).map_err(|_| EngineError::WorkerStuck(worker))
     }
 
     /// Learns what workers have seen and forgets what has aged.
@@ -415,3 +457,6 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

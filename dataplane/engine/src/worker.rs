@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crossbeam::channel::Receiver;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use sluice_core::conntrack::Connections;
+use sluice_core::conntrack::{Connection, Connections};
 use sluice_core::drop::DropReason;
 use sluice_core::flow::FlowHasher;
 use sluice_core::judge::Established;
@@ -20,7 +20,7 @@ use sluice_core::time::Time;
 use sluice_xdp::{Frame, FramePool};
 
 use crate::clock::Clock;
-use crate::desk::{Command, Handover, INBOX_LEN, Shared};
+use crate::desk::{Command, Handover, INBOX_LEN, Shared, Slice};
 use crate::engine::Idle;
 use crate::flood::Bucket;
 use crate::io::QueueIo;
@@ -35,6 +35,10 @@ const TX_LEN_MAX: usize = 256;
 
 /// Slots of the connection table swept a turn.
 const EXPIRE_BUDGET: usize = 32;
+
+/// Slots of the connection table that are listed for the control side a turn: a few
+/// microseconds, even if a connection lives in each.
+pub(crate) const SLICE_LEN: usize = 512;
 
 /// Turns without a frame before a worker goes to sleep.
 const QUIET_TURNS: u32 = 200;
@@ -137,7 +141,7 @@ impl Worker {
     /// One turn. Returns how many frames it moved.
     pub(crate) fn turn(&mut self, now: Time) -> usize {
         let scene = self.pick_up_scene();
-        self.obey();
+        self.obey(now);
         let mut moved = self.empty_inbox(&scene, now);
         for place in 0..self.queues.len() {
             moved += self.poll(&scene, place, now);
@@ -162,7 +166,7 @@ impl Worker {
         Arc::clone(&self.scene)
     }
 
-    fn obey(&mut self) {
+    fn obey(&mut self, now: Time) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::AddQueue { port, io } => self.add_queue(port, io),
@@ -172,6 +176,11 @@ impl Worker {
                 }
                 Command::Census { done } => {
                     let _ = done.send(self.census());
+                }
+                Command::ListConnections { from, list, done } => {
+                    let _ = done.send(self.list_connections(from, list, now));
+                    // One slice a turn: frames come first, however many ask.
+                    return;
                 }
                 Command::Stop => self.stopping = true,
             }
@@ -218,6 +227,13 @@ impl Worker {
     fn census(&self) -> usize {
         let queues: usize = self.queues.iter().map(|queue| queue.io.held() + queue.tx.len()).sum();
         queues + self.pool.len()
+    }
+
+    fn list_connections(&self, from: usize, mut list: Vec<Connection>, now: Time) -> Slice {
+        // Copied as they are: to turn addresses into five tuples here would take longer.
+        let (slice, next) = self.connections.slice(from, SLICE_LEN, now);
+        list.extend(slice.cloned());
+        Slice { list, next }
     }
 
     fn empty_inbox(&mut self, scene: &Scene, now: Time) -> usize {

@@ -1,0 +1,84 @@
+//! The control side beside workers without threads, whose turns the test takes.
+
+use crossbeam::channel::{Receiver, bounded};
+use sluice_core::address::NetworkId;
+use sluice_core::conntrack::state::State;
+use sluice_core::flow::FiveTuple;
+
+use super::*;
+use crate::worker::Worker;
+
+fn prepared(connections_max: u32) -> (Engine, Vec<Worker>) {
+    let (umem, pool) = Umem::in_memory(8).unwrap();
+    let config = EngineConfig {
+        cores: vec![0],
+        connections_max,
+        timeouts: Timeouts::default(),
+        established: Established::Recheck,
+        idle: Idle::Sleep,
+    };
+    let (inner, workers) = prepare(&config, umem, pool).unwrap();
+    (Engine { inner, threads: Vec::new(), steward: None }, workers)
+}
+
+fn open(worker: &mut Worker, source_port: u16, now: Time) {
+    let tuple = FiveTuple {
+        network: NetworkId::DEFAULT,
+        protocol: 17,
+        source: [10, 0, 0, 1].into(),
+        source_port,
+        destination: [10, 0, 0, 2].into(),
+        destination_port: 53,
+    };
+    let (key, side) = tuple.key();
+    let state = State::Datagram { replied: false };
+    worker.connections.insert(worker.hasher.hash(&key), key, side, state, 1, now).unwrap();
+}
+
+fn ask(engine: &Engine, from: usize) -> Receiver<Slice> {
+    let (done, listed) = bounded(1);
+    let command = Command::ListConnections { from, list: Vec::new(), done };
+    engine.inner.control().command(0, command).unwrap();
+    listed
+}
+
+#[test]
+fn a_worker_lists_one_slice_a_turn_however_many_ask() {
+    let (engine, mut workers) = prepared(700);
+    let worker = &mut workers[0];
+    for port in 0..700 {
+        open(worker, port, Time(0));
+    }
+    let asked = [ask(&engine, 0), ask(&engine, SLICE_LEN), ask(&engine, 0)];
+    let wanted = [(SLICE_LEN, Some(SLICE_LEN)), (700 - SLICE_LEN, None)];
+    for (turn, (len, next)) in wanted.into_iter().enumerate() {
+        worker.turn(Time(1));
+        let slice = asked[turn].try_recv().unwrap();
+        assert_eq!((slice.list.len(), slice.next), (len, next));
+        assert!(asked[turn + 1].is_empty(), "the next one waits for the next turn");
+    }
+    worker.turn(Time(1));
+    assert!(asked[2].try_recv().is_ok());
+}
+
+#[test]
+fn an_expired_connection_is_not_listed_even_before_the_sweep() {
+    let (engine, mut workers) = prepared(700);
+    let worker = &mut workers[0];
+    let later = Time(0) + Duration::from_secs(1);
+    open(worker, 1, Time(0));
+    open(worker, 2, later);
+    let asked = ask(&engine, 0);
+    worker.turn(Time(0) + Timeouts::default().datagram_single);
+    let slice = asked.try_recv().unwrap();
+    let ports: Vec<u16> = slice.list.iter().map(|it| it.opening().source_port).collect();
+    assert_eq!(ports, [2]);
+}
+
+#[test]
+fn a_walk_says_which_worker_has_died() {
+    let (engine, workers) = prepared(8);
+    drop(workers);
+    let walked = engine.for_each_connection(|_| {});
+    assert!(matches!(walked, Err(EngineError::WorkerStuck(0))));
+}
