@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use sluice_core::address::{Mac, NetworkId};
-use sluice_core::conntrack::state::Timeouts;
+use sluice_core::conntrack::state::{State, TcpState, Timeouts};
 use sluice_core::drop::DropReason;
 use sluice_core::judge::Established;
 use sluice_core::ports::{PortMatch, PortSet, Rank, UDP};
@@ -26,11 +26,15 @@ const FRAMES: u32 = 4096;
 const WIRE_LEN: usize = 512;
 
 fn engine(workers: usize) -> Engine {
+    engine_with(workers, Timeouts::default())
+}
+
+fn engine_with(workers: usize, timeouts: Timeouts) -> Engine {
     let (umem, pool) = Umem::in_memory(FRAMES).unwrap();
     let config = EngineConfig {
         cores: (0..workers).collect(),
         connections_max: 4096,
-        timeouts: Timeouts::default(),
+        timeouts,
         established: Established::Recheck,
         idle: Idle::Sleep,
     };
@@ -379,6 +383,121 @@ fn garbage_is_counted_and_every_frame_comes_back() {
     settle(&engine, total);
     let reasons = engine.totals().drops().count();
     assert!(reasons >= 8, "{:?}", engine.totals().drops().collect::<Vec<_>>());
+}
+
+/// Time-outs that no test waits for.
+fn endless() -> Timeouts {
+    let day = Duration::from_secs(24 * 60 * 60);
+    Timeouts {
+        tcp_opening: day,
+        datagram_single: day,
+        datagram_replied: day,
+        ..Timeouts::default()
+    }
+}
+
+/// Sends frames from one wire to another and waits until all have arrived.
+fn cross(from: &Wire, to: &Wire, frames: impl Iterator<Item = Vec<u8>>) {
+    let frames: Vec<Vec<u8>> = frames.collect();
+    assert!(frames.len() <= WIRE_LEN, "more than a wire holds");
+    for frame in &frames {
+        assert!(from.push(frame));
+    }
+    for _ in frames {
+        receive(to);
+    }
+}
+
+fn query(source_port: u16) -> Vec<u8> {
+    udp(1, 2, (source_port, 53), b"")
+}
+
+fn syn(source_port: u16) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(mac(1).0, mac(2).0)
+        .ipv4(address(1), address(2), 64)
+        .tcp(source_port, 53, 1, 1000)
+        .syn()
+        .write(&mut frame, b"")
+        .unwrap();
+    frame
+}
+
+/// The source port of each live connection that pod 1 has opened, sorted, and its state.
+fn walk(engine: &Engine) -> Vec<(u16, State)> {
+    let mut visited = Vec::new();
+    let walked = engine.for_each_connection(|connection| {
+        let opening = connection.opening();
+        assert_eq!(opening.source, IpAddr::from(address(1)));
+        assert_eq!((opening.destination, opening.destination_port), (address(2).into(), 53));
+        visited.push((opening.source_port, connection.state()));
+    });
+    walked.unwrap();
+    visited.sort_unstable_by_key(|(port, _)| *port);
+    visited
+}
+
+#[test]
+fn a_walk_visits_every_connection_of_every_worker_once() {
+    let engine = engine_with(2, endless());
+    let wires: Vec<Wire> = (1..=2).map(|n| add_pod(&engine, n)).collect();
+    engine.publish(pods(2, NetworkId::DEFAULT).finish(1)).unwrap();
+    assert_eq!(walk(&engine), []);
+    // So many that each worker lists them in more than one slice.
+    let all = 10_000..11_600;
+    for first in all.clone().step_by(200) {
+        cross(&wires[0], &wires[1], (first..first + 200).map(query));
+    }
+    assert!(wires[1].push(&udp(2, 1, (53, all.start), b"")));
+    receive(&wires[0]);
+    settle(&engine, 1601);
+    assert!(engine.connections().iter().all(|count| *count > 600), "both workers had flows");
+
+    let state = |port| State::Datagram { replied: port == all.start };
+    let opened: Vec<(u16, State)> = all.clone().map(|port| (port, state(port))).collect();
+    assert_eq!(walk(&engine), opened);
+}
+
+#[test]
+fn a_walk_under_traffic_misses_and_doubles_nothing_that_lives_on() {
+    let engine = engine_with(2, endless());
+    let wires: Vec<Wire> = (1..=2).map(|n| add_pod(&engine, n)).collect();
+    engine.publish(pods(2, NetworkId::DEFAULT).finish(1)).unwrap();
+    let (old, new) = (10_000..10_400u16, 20_000..21_600u16);
+    cross(&wires[0], &wires[1], old.clone().map(query));
+    let mut rounds = 0;
+    std::thread::scope(|scope| {
+        let walks = scope.spawn(|| {
+            wait_until("all connections to have come", || {
+                let visited: Vec<u16> = walk(&engine).into_iter().map(|(port, _)| port).collect();
+                let stayed = visited.iter().copied().filter(|port| old.contains(port));
+                assert!(stayed.eq(old.clone()), "each that is there all along, once");
+                assert!(visited.windows(2).all(|pair| pair[0] < pair[1]), "none twice");
+                visited.len() == old.len() + new.len()
+            });
+        });
+        let mut firsts = new.clone().step_by(100).cycle();
+        while !walks.is_finished() {
+            // Some that are there, and in the first cycle some that come.
+            let first = firsts.next().unwrap();
+            cross(&wires[0], &wires[1], old.clone().take(100).chain(first..first + 100).map(query));
+            rounds += 1;
+        }
+    });
+    settle(&engine, old.len() as u64 + rounds * 200);
+    assert_eq!(engine.totals().dropped_all(), 0);
+}
+
+#[test]
+fn a_walk_visits_none_that_has_expired() {
+    let timeouts = Timeouts { datagram_single: Duration::from_millis(50), ..endless() };
+    let engine = engine_with(2, timeouts);
+    let wires: Vec<Wire> = (1..=2).map(|n| add_pod(&engine, n)).collect();
+    engine.publish(pods(2, NetworkId::DEFAULT).finish(1)).unwrap();
+    cross(&wires[0], &wires[1], (1000..1064).map(query).chain((2000..2064).map(syn)));
+    let opening = State::Tcp(TcpState::SynSent);
+    let stay: Vec<(u16, State)> = (2000..2064).map(|port| (port, opening)).collect();
+    wait_until("the others to expire", || walk(&engine) == stay);
 }
 
 #[test]
