@@ -158,11 +158,18 @@ impl Daemon {
             format!("no interface for port {}; it is opened as soon as it is back", lost.join(", "))
         } else if rules.revision == 0 {
             "no rule set has been taken yet, so pods are denied everything".into()
+        } else if let Some(worker) = self.behind(rules.revision) {
+            format!("worker {worker} does not judge by revision {} yet", rules.revision)
         } else if let Some(error) = &rules.not_on_disk {
             format!("the rule set is not on disk, so a restart would miss it: {error}")
         } else {
             HEALTHY.into()
         }
+    }
+
+    /// A worker that has not used the table in force yet.
+    fn behind(&self, revision: u64) -> Option<usize> {
+        self.ports.engine().revisions().iter().position(|used| *used < revision)
     }
 
     fn port_counters(&self, port: &Port) -> PortCounters {

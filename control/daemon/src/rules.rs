@@ -17,18 +17,20 @@ use sluice_api::backend::{
     CommitError, CommitOrder, Committed, DiffOrder, Failure, ObjectCounts, Preview, Refusal,
     Refused,
 };
+use sluice_core::judge::Established;
 use sluice_engine::Engine;
 use sluice_policy::compile::{CompileOptions, Compiler, compile};
 use sluice_policy::model::Fault;
 
 use crate::candidate::{change_of, refuse_shrunk, rules_after};
-use crate::preview::preview;
+use crate::preview::Candidate;
 use crate::snapshot::{Snapshot, SnapshotFile};
 
 /// Keeps the rule set in force.
 pub(crate) struct Rules {
     engine: Arc<Engine>,
     options: CompileOptions,
+    established: Established,
     file: SnapshotFile,
     in_force: Mutex<InForce>,
 }
@@ -60,6 +62,7 @@ impl Rules {
     pub(crate) fn load(
         engine: Arc<Engine>,
         local_node: Option<String>,
+        established: Established,
         state_dir: &Path,
     ) -> std::io::Result<Self> {
         let in_state_dir = |error: std::io::Error| {
@@ -71,6 +74,7 @@ impl Rules {
         let options = CompileOptions { local_node };
         let rules = Self {
             engine,
+            established,
             file,
             in_force: Mutex::new(InForce {
                 compiler: Compiler::new(options.clone()),
@@ -153,7 +157,10 @@ impl Rules {
         let running_revision = before.revision();
         let after = compile(&rules, &self.options)
             .map_err(|faults| Refused { faults, running_revision })?;
-        Ok(preview(&self.engine, &before, &after, order.limit))
+        let candidate = Candidate { before: &before, after: &after, established: self.established };
+        candidate
+            .preview(&self.engine, order.limit)
+            .map_err(|error| Refused::request("connections", error.to_string(), running_revision))
     }
 
     /// Notes that something that was to be a rule set is none.

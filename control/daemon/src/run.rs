@@ -69,9 +69,14 @@ pub(crate) fn run(config: &Config) -> Result<(), RunError> {
     let umem_config =
         UmemConfig { frame_count: config.engine.frames, huge_pages: config.engine.huge_pages };
     let (umem, pool) = Umem::new(&umem_config)?;
-    let engine = Arc::new(Engine::start(&config.engine_config(), umem, pool)?);
-    let rules =
-        Rules::load(Arc::clone(&engine), config.node_name.clone(), &config.control.state_dir);
+    let engine_config = config.engine_config();
+    let engine = Arc::new(Engine::start(&engine_config, umem, pool)?);
+    let rules = Rules::load(
+        Arc::clone(&engine),
+        config.node_name.clone(),
+        engine_config.established,
+        &config.control.state_dir,
+    );
     let rules = Arc::new(rules.map_err(RunError::State)?);
     let mut watch = Watch::new(config, Arc::clone(&rules));
     if let Some(watch) = &mut watch {
