@@ -6,6 +6,7 @@ mod values;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use sluice_api::backend::{DIFF_LIMIT_DEFAULT, DIFF_LIMIT_MAX};
 
 pub(crate) use self::daemon::{
     Apply, Connection, Counters, FallbackArg, PortKindArg, Ports, PortsAction, PortsAdd, Status,
@@ -32,6 +33,7 @@ Examples:
   sluicectl check -f policies/
   sluicectl reach -f policies/ --port 80/TCP
   sluicectl explain --from shop/web --to shop/db --port 5432/TCP
+  sluicectl diff -f policies/
   sluicectl apply -f policies/
 
 With -f, check, reach and explain work without a daemon; they compile the manifests and ask the
@@ -41,6 +43,7 @@ table as the packet path does. Exit status: 0 yes, 1 no, faults or refused, 2 us
 pub(crate) enum Command {
     Check(Check),
     Apply(Apply),
+    Diff(Diff),
     Reach(Reach),
     Explain(Explain),
     Status(Status),
@@ -78,6 +81,40 @@ pub(crate) struct Check {
     /// The node to compile for: pods that name no node are taken to be there
     #[arg(long, value_name = "NAME")]
     pub(crate) node: Option<String>,
+}
+
+/// Show what pushing manifests would change: which verdicts, and which live connections.
+///
+/// Compares them with what the daemon enforces, or with other manifests, and changes nothing.
+/// Pods and nodes are compared by name, the addresses outside by every block that a rule names.
+/// Where the manifests would be refused, says why and exits with 1.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sluicectl diff -f policies/
+  sluicectl diff -f new/ --against old/ -o json")]
+pub(crate) struct Diff {
+    /// The manifests to push: a file or a directory of YAML or JSON; repeatable
+    #[arg(short, long = "file", value_name = "PATH", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Compare with these manifests, not with the daemon; repeatable
+    #[arg(long, value_name = "PATH")]
+    pub(crate) against: Vec<PathBuf>,
+    /// How many verdicts and connections to list at most; all are counted
+    #[arg(long, value_name = "COUNT", default_value_t = DIFF_LIMIT_DEFAULT,
+        value_parser = read_limit)]
+    pub(crate) limit: usize,
+    /// With --against, the node to judge on: pods that name no node are taken to be there
+    #[arg(long, value_name = "NAME", requires = "against")]
+    pub(crate) node: Option<String>,
+    /// Take fields that have no effect for faults, not for warnings
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+fn read_limit(text: &str) -> Result<usize, String> {
+    let limit = text.parse().ok().filter(|limit| (1..=DIFF_LIMIT_MAX).contains(limit));
+    limit.ok_or_else(|| format!("want 1 to {DIFF_LIMIT_MAX}"))
 }
 
 /// Show which pod reaches which, as a matrix.

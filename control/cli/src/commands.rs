@@ -4,6 +4,7 @@ pub(crate) mod apply;
 mod batch;
 pub(crate) mod check;
 pub(crate) mod counters;
+pub(crate) mod diff;
 pub(crate) mod explain;
 pub(crate) mod ports;
 pub(crate) mod reach;

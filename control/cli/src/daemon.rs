@@ -5,7 +5,9 @@
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use sluice_api::backend::{CommitOrder, Committed, Counters, PortSpec, PortState, Refused, Status};
+use sluice_api::backend::{
+    CommitOrder, Committed, Counters, DiffOrder, PortSpec, PortState, Preview, Refused, Status,
+};
 use sluice_api::client::{Client, ClientError, Endpoint, TlsEndpoint};
 use sluice_policy::explain::{Explanation, Question};
 use sluice_policy::model::Protocol;
@@ -39,6 +41,11 @@ impl Daemon {
         order: &CommitOrder,
     ) -> Result<Result<Committed, Refused>, Failure> {
         wait(&self.runtime, self.client.commit(order))
+    }
+
+    /// The inner result is the daemon's answer.
+    pub(crate) fn diff(&self, order: &DiffOrder) -> Result<Result<Preview, Refused>, Failure> {
+        wait(&self.runtime, self.client.diff(order))
     }
 
     pub(crate) fn status(&self) -> Result<Status, Failure> {

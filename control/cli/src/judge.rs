@@ -9,6 +9,7 @@ use crate::args::{Connection, Offline};
 use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::offline;
+use crate::progress::Progress;
 
 /// What answers questions.
 pub(crate) enum Judge {
@@ -46,8 +47,18 @@ impl Judge {
         family: Option<Family>,
     ) -> Result<Reach, Failure> {
         match self {
-            Self::Manifests(table) => Ok(reach(table, ports, family)),
-            Self::Daemon(daemon) => daemon.reach(ports, family),
+            Self::Manifests(table) => {
+                let progress = Progress::of("judging");
+                let found = reach(table, ports, family, |done, all| progress.at(done, all));
+                progress.done();
+                Ok(found)
+            }
+            Self::Daemon(daemon) => {
+                let progress = Progress::waiting("the daemon judges");
+                let found = daemon.reach(ports, family);
+                progress.done();
+                found
+            }
         }
     }
 }

@@ -15,6 +15,7 @@ mod failure;
 mod judge;
 mod offline;
 mod output;
+mod progress;
 mod run;
 mod text;
 

@@ -38,6 +38,7 @@ fn dispatch(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
     match &arguments.command {
         Command::Check(it) => commands::check::run(it, output),
         Command::Apply(it) => commands::apply::run(it, connection, output),
+        Command::Diff(it) => commands::diff::run(it, connection, output),
         Command::Reach(it) => commands::reach::run(it, connection, output),
         Command::Explain(it) => commands::explain::run(it, connection, output),
         Command::Status(_) => commands::status::run(connection, output),

@@ -145,7 +145,7 @@ impl Backend for Daemon {
     }
 
     fn reach(&self, ports: &[(Protocol, u16)], family: Option<Family>) -> Reach {
-        reach(&self.ports.engine().table(), ports, family)
+        reach(&self.ports.engine().table(), ports, family, |_, _| {})
     }
 }
 

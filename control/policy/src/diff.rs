@@ -20,8 +20,8 @@ use crate::explain::Verdict;
 pub struct Diff {
     /// The first of the verdicts that differ, sorted by source, destination, protocol and port.
     pub verdicts: Vec<VerdictChange>,
-    /// How many there are, those that are not listed among them; a pod's IPv4 and IPv6 addresses
-    /// count on their own.
+    /// How many there are, those that are not listed among them. Of very many, those that differ
+    /// for IPv4 and IPv6 alike count twice.
     pub verdicts_total: u64,
     /// Pods, `namespace/name`, that only the second table has. They are not among the verdicts.
     pub pods_added: Vec<String>,
@@ -86,7 +86,12 @@ pub fn diff(
         }
         progress(done + 1, classes.len());
     }
-    keep_first(&mut verdicts, verdicts_max);
+    let is_whole = verdicts.len() as u64 == verdicts_total;
+    keep_first(&mut verdicts, usize::MAX);
+    if is_whole {
+        verdicts_total = verdicts.len() as u64;
+    }
+    verdicts.truncate(verdicts_max);
     let (pods_added, pods_removed) = parties.into_added_and_removed();
     Diff { verdicts, verdicts_total, pods_added, pods_removed }
 }

@@ -52,9 +52,15 @@ pub struct PortReach {
 /// Judges every pair of pods of `table` for each of `ports`.
 ///
 /// Without a `family` each pair is judged by the first address of the source that has a
-/// counterpart of its IP version. The cost is pods x pods x ports decisions.
+/// counterpart of its IP version. The cost is pods x pods x ports decisions; `progress` is told
+/// after each row how many of how many are done.
 #[must_use]
-pub fn reach(table: &Table, ports: &[(Protocol, u16)], family: Option<Family>) -> Reach {
+pub fn reach(
+    table: &Table,
+    ports: &[(Protocol, u16)],
+    family: Option<Family>,
+    mut progress: impl FnMut(usize, usize),
+) -> Reach {
     let mut pods: Vec<(&Endpoint, Vec<IpAddr>)> = table
         .endpoints()
         .map(|(_, endpoint)| endpoint)
@@ -64,7 +70,14 @@ pub fn reach(table: &Table, ports: &[(Protocol, u16)], family: Option<Family>) -
     pods.sort_by_key(|(endpoint, _)| endpoint.name.split_once('/'));
     Reach {
         pods: pods.iter().map(|(endpoint, _)| endpoint.name.to_string()).collect(),
-        ports: ports.iter().map(|&(protocol, port)| matrix(table, &pods, protocol, port)).collect(),
+        ports: ports
+            .iter()
+            .enumerate()
+            .map(|(place, &(protocol, port))| {
+                let told = |row| progress(place * pods.len() + row, ports.len() * pods.len());
+                matrix(table, &pods, protocol, port, told)
+            })
+            .collect(),
     }
 }
 
@@ -118,6 +131,7 @@ fn matrix(
     pods: &[(&Endpoint, Vec<IpAddr>)],
     protocol: Protocol,
     port: u16,
+    mut told: impl FnMut(usize),
 ) -> PortReach {
     let mut entry = PortReach {
         port,
@@ -126,7 +140,7 @@ fn matrix(
         ingress: Vec::with_capacity(pods.len()),
         verdict: Vec::with_capacity(pods.len()),
     };
-    for (_, sources) in pods {
+    for (row, (_, sources)) in pods.iter().enumerate() {
         let mut rows = [const { String::new() }; 3];
         for (_, destinations) in pods {
             let (egress, ingress) = common_family(sources, destinations).map_or(
@@ -150,6 +164,7 @@ fn matrix(
         entry.egress.push(egress);
         entry.ingress.push(ingress);
         entry.verdict.push(verdict);
+        told(row + 1);
     }
     entry
 }

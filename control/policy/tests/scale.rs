@@ -55,7 +55,8 @@ fn times() {
             );
             if pods == 1_000 {
                 let start = std::time::Instant::now();
-                let reach = reach(compiler.table(), &[(Protocol::Tcp, 80)], Some(Family::V4));
+                let reach =
+                    reach(compiler.table(), &[(Protocol::Tcp, 80)], Some(Family::V4), |_, _| {});
                 println!("  reach of {} pods: {:?}", reach.pods.len(), start.elapsed());
             }
         }

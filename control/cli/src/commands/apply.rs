@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use sluice_api::backend::{CommitOrder, Committed, Content, Refused};
+use sluice_sources::manifest::ManifestFault;
 
 use crate::args::{Apply, Connection};
 use crate::daemon::Daemon;
@@ -39,8 +40,7 @@ pub(crate) fn run(
     let loaded = match offline::read(&apply.files, apply.strict) {
         Ok(loaded) => loaded,
         Err(faults) => {
-            let lines = faults.iter().map(FaultLine::from).collect();
-            reject(None, lines, output)?;
+            reject_manifests(&faults, output)?;
             return Err(offline::refuse(&faults));
         }
     };
@@ -81,7 +81,16 @@ fn accepted(committed: &Committed, output: &mut Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn nack(refused: &Refused, output: &mut Output) -> Result<(), Failure> {
+/// Shows manifests that did not get as far as the daemon, where JSON is wanted.
+pub(crate) fn reject_manifests(
+    faults: &[ManifestFault],
+    output: &mut Output,
+) -> Result<(), Failure> {
+    reject(None, faults.iter().map(FaultLine::from).collect(), output)
+}
+
+/// Shows what the daemon refused.
+pub(crate) fn nack(refused: &Refused, output: &mut Output) -> Result<(), Failure> {
     let running = refused.running_revision;
     let lines = refused.faults.iter().map(FaultLine::from).collect();
     reject(Some(running), lines, output)?;

@@ -147,6 +147,6 @@ impl Backend for Fake {
     }
 
     fn reach(&self, ports: &[(Protocol, u16)], family: Option<Family>) -> Reach {
-        reach(&self.table(), ports, family)
+        reach(&self.table(), ports, family, |_, _| {})
     }
 }

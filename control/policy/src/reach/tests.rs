@@ -26,7 +26,7 @@ fn table() -> Table {
 
 #[test]
 fn the_json_is_exact() {
-    let found = reach(&table(), &[(Protocol::Tcp, 80)], Some(Family::V4));
+    let found = reach(&table(), &[(Protocol::Tcp, 80)], Some(Family::V4), |_, _| {});
     assert_eq!(
         serde_json::to_value(&found).unwrap(),
         serde_json::json!({
@@ -44,16 +44,16 @@ fn the_json_is_exact() {
 
 #[test]
 fn without_a_family_each_pair_finds_its_own() {
-    let found = reach(&table(), &[(Protocol::Udp, 53), (Protocol::Tcp, 1)], None);
+    let found = reach(&table(), &[(Protocol::Udp, 53), (Protocol::Tcp, 1)], None, |_, _| {});
     assert_eq!(found.ports[0].verdict, ["....", "X..X", "...X", "XXX."]);
     assert_eq!(found.ports.len(), 2);
-    let six = reach(&table(), &[(Protocol::Tcp, 80)], Some(Family::V6));
+    let six = reach(&table(), &[(Protocol::Tcp, 80)], Some(Family::V6), |_, _| {});
     assert_eq!(six.ports[0].verdict, [".XX.", "XXXX", "XXXX", "XXX."]);
 }
 
 #[test]
 fn the_table_for_people() {
-    let text = reach(&table(), &[(Protocol::Tcp, 80)], Some(Family::V4)).to_string();
+    let text = reach(&table(), &[(Protocol::Tcp, 80)], Some(Family::V4), |_, _| {}).to_string();
     assert_eq!(
         text,
         "TCP 80   . allow   X drop   row: from   column: to\n\

@@ -226,6 +226,6 @@ impl Backend for Fake {
     }
 
     fn reach(&self, ports: &[(Protocol, u16)], family: Option<Family>) -> Reach {
-        sluice_policy::reach::reach(&self.table(), ports, family)
+        sluice_policy::reach::reach(&self.table(), ports, family, |_, _| {})
     }
 }
