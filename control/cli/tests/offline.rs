@@ -105,7 +105,7 @@ fn explain_has_the_exact_shape() {
             r#"{"from":"shop/web","to":"shop/db","port":5432,"protocol":"TCP","verdict":"allow","#,
             r#""egress":{"verdict":"allow","reason":"no policy selects shop/web for egress","#,
             r#""tier":null,"kind":null,"policy":null,"rule":null,"rule_name":null},"#,
-            r#""ingress":{"verdict":"allow","reason":"rule 0 of shop/db admits it","tier":"NetworkPolicy","#,
+            r#""ingress":{"verdict":"allow","reason":"rule 0 of NetworkPolicy shop/db admits it","tier":"NetworkPolicy","#,
             r#""kind":"NetworkPolicy","policy":"shop/db","rule":0,"rule_name":null}}"#,
             "\n"
         )
@@ -327,4 +327,56 @@ fn a_closed_pipe_is_no_panic() {
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(0));
     assert_eq!(String::from_utf8(ended.stderr).unwrap(), "");
+}
+
+/// The shop with its database open to the bank too.
+fn opened() -> String {
+    SHOP.replace(
+        "- from: [{podSelector: {matchLabels: {app: web}}}]",
+        "- from: [{podSelector: {matchLabels: {app: web}}}, {namespaceSelector: {}}]",
+    )
+}
+
+#[test]
+fn diff_of_manifests_shows_what_changes() {
+    let scene = Scene::new(&[("new/shop.yaml", &opened()), ("old/shop.yaml", SHOP)]);
+    let path = |name: &str| scene.path().join(name).to_str().unwrap().to_owned();
+    let (new, old) = (path("new"), path("old"));
+    let run = sluicectl(&["diff", "-f", &new, "--against", &old], "");
+    assert_eq!((run.status, run.stderr.as_str()), (0, ""), "no bar where there is no terminal");
+    assert_eq!(
+        run.stdout,
+        "FROM      TO       PROTOCOL  PORTS  NOW   THEN   FAMILY\n\
+         bank/web  shop/db  TCP        5432  drop  allow  IPv4\n\
+         1 verdict changes\n"
+    );
+    let back = sluicectl(&["diff", "-f", &old, "--against", &new, "-o", "json"], "").json();
+    assert_eq!(
+        back,
+        json!({
+            "verdicts": [{
+                "from": "bank/web", "to": "shop/db", "protocol": "TCP", "ports": [5432, 5432],
+                "before": "allow", "after": "drop", "family": "IPv4",
+            }],
+            "verdicts_total": 1, "pods_added": [], "pods_removed": [],
+        })
+    );
+    let same = sluicectl(&["diff", "-f", &old, "--against", &old], "");
+    assert_eq!(same.stdout, "no verdict changes\n");
+}
+
+#[test]
+fn diff_of_faulty_manifests_says_what_is_wrong() {
+    let scene = Scene::new(&[("faulty.yaml", FAULTY), ("shop.yaml", SHOP)]);
+    let path = |name: &str| scene.path().join(name).to_str().unwrap().to_owned();
+    let (faulty, shop) = (path("faulty.yaml"), path("shop.yaml"));
+    for (new, old) in [(&faulty, &shop), (&shop, &faulty)] {
+        let run = sluicectl(&["diff", "-f", new, "--against", old], "");
+        assert_eq!(run.status, 1);
+        assert!(run.stderr.contains("spec.ingress[0].ports[0].port"), "{}", run.stderr);
+    }
+    for arguments in [&["--limit", "0"][..], &["--limit", "100001"], &["--node", "n"]] {
+        let run = sluicectl(&[&["diff", "-f", &shop], arguments].concat(), "");
+        assert_eq!(run.status, 2, "{arguments:?}: {}", run.stderr);
+    }
 }

@@ -17,11 +17,13 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::{SLUICED, cores, with_client};
+use sluice_api::backend::{CommitOrder, Content, DiffOrder};
 use sluice_demo::push::{PushError, push};
 use sluice_demo::stage::{Seat, Stage, StageOptions};
 use sluice_demo::transfer::Transfer;
 use sluice_lab::probe::{self, Probe};
 use sluice_lab::{Namespace, root_or_skip, serve, wait_until};
+use sluice_policy::diff::VerdictChange;
 use sluice_policy::model::RuleSet;
 use sluice_sources::files::{LoadOptions, load};
 
@@ -233,6 +235,66 @@ fn a_refused_push_changes_nothing() {
     assert_eq!((status.revision, status.version.as_str()), (committed.revision, "good"));
     assert_eq!(status.last_refusal.unwrap().version, "bad");
     assert!(status.workers.iter().all(|worker| worker.revision == committed.revision));
+}
+
+fn order(base: u64, content: Content) -> CommitOrder {
+    CommitOrder { base_revision: Some(base), content, ..CommitOrder::default() }
+}
+
+#[test]
+fn a_delta_is_previewed_put_in_force_and_survives_a_restart() {
+    if !root_or_skip() {
+        return;
+    }
+    let mut stage = stage();
+    let allow = rules(&[CLUSTER, DB_POLICY]);
+    let change = allow.change_to(&rules(&[CLUSTER, DENY_DB]));
+    assert_eq!((change.upserts.len(), change.removals.len()), (1, 0), "the policy alone");
+    let revision = push(&stage.socket(), &allow, "allow").unwrap().revision;
+    let (web, db) = (seat(&stage, "shop/web"), seat(&stage, "shop/db"));
+    let to = SocketAddr::new(db.addresses[0], 80);
+    let _server = serve::tcp_echo(&db.namespace, to).unwrap();
+    let doomed = Transfer::start(&web.namespace, to).unwrap();
+    assert!(wait_until(PATIENCE, || doomed.echoed() > 100_000));
+
+    with_client(&stage, async |client| {
+        let ask = DiffOrder {
+            content: Content::Delta(change.clone()),
+            base_revision: Some(revision),
+            ..DiffOrder::default()
+        };
+        let preview = client.diff(&ask).await.unwrap().unwrap();
+        assert_eq!(preview.running_revision, revision);
+        let denied = |port| {
+            let hits = |it: &&VerdictChange| {
+                let ports = it.ports.is_some_and(|(first, last)| (first..=last).contains(&port));
+                (it.from.as_str(), it.to.as_str()) == ("shop/web", "shop/db") && ports
+            };
+            preview.diff.verdicts.iter().filter(hits).count()
+        };
+        assert_eq!((denied(80), denied(53), denied(81)), (1, 1, 0), "{preview:?}");
+        let dying = preview.connections.iter().find(|it| it.destination_port == Some(80)).unwrap();
+        assert_eq!((dying.from.as_str(), dying.to.as_str()), ("shop/web", "shop/db"));
+        assert_eq!(dying.reason, "no rule of shop/db admits TCP 80 from shop/web");
+        assert!(preview.connections_live >= preview.connections_total);
+
+        let wrong = order(revision + 1, Content::Delta(change.clone()));
+        let refused = client.commit(&wrong).await.unwrap().unwrap_err();
+        assert_eq!(refused.faults[0].field, "baseRevision");
+        let committed = client.commit(&order(revision, Content::Delta(change))).await.unwrap();
+        assert_eq!(committed.unwrap().revision, revision + 1);
+    });
+    assert_eq!(tcp(&web.namespace, db.addresses[0], 80), Probe::TimedOut);
+    let silent = doomed.echoed();
+    assert_eq!(tcp(&web.namespace, db.addresses[0], 80), Probe::TimedOut);
+    assert_eq!(doomed.echoed(), silent, "the connection that the preview named is dead");
+
+    stage.kill_daemon().unwrap();
+    stage.start_daemon().unwrap();
+    let status = with_client(&stage, async |client| client.status().await.unwrap());
+    assert_eq!(status.revision, revision + 1);
+    let (web, db) = (seat(&stage, "shop/web"), seat(&stage, "shop/db"));
+    assert_eq!(tcp(&web.namespace, db.addresses[0], 80), Probe::TimedOut);
 }
 
 /// Sends datagrams from a pod straight to the host end of its veth, and tells whether the node's

@@ -267,7 +267,8 @@ impl Scene<'_> {
             },
             Reason::Undecided => self.undecided(subject, direction, word, &asked()),
             Reason::Accepted(Tier::NetworkPolicy, rule) => {
-                format!("rule {} of {} admits it", rule.index, self.policy_name(rule.policy))
+                let policy = self.policy_name(rule.policy);
+                format!("rule {} of NetworkPolicy {policy} admits it", rule.index)
             }
             Reason::Accepted(tier, rule) => {
                 format!("{} accepts it", self.cluster_rule(direction, tier, rule))

@@ -51,7 +51,7 @@ fn the_json_is_exact() {
             "verdict": "allow",
             "egress": {"verdict": "allow", "reason": "no policy selects shop/web for egress",
                 "tier": null, "kind": null, "policy": null, "rule": null, "rule_name": null},
-            "ingress": {"verdict": "allow", "reason": "rule 0 of shop/db admits it",
+            "ingress": {"verdict": "allow", "reason": "rule 0 of NetworkPolicy shop/db admits it",
                 "tier": "NetworkPolicy", "kind": "NetworkPolicy", "policy": "shop/db", "rule": 0,
                 "rule_name": null},
         })
