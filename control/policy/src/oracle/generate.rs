@@ -15,6 +15,7 @@ mod blocks;
 mod change;
 mod cluster_policies;
 mod labels;
+mod large;
 mod network_policies;
 mod objects;
 mod random;
@@ -22,6 +23,7 @@ mod shrink;
 
 pub use self::attempts::attempts;
 pub use self::change::change;
+pub use self::large::{Large, large, many_blocks};
 use self::random::Random;
 pub use self::shrink::shrink;
 use crate::model::RuleSet;
