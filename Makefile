@@ -71,12 +71,15 @@ lint: packages
 
 # Each target for so many seconds; wants cargo-fuzz and a nightly toolchain.
 FUZZ_SECONDS ?= 60
+# The same differential test that `make test` runs over 2,000 clusters.
+FUZZ_CLUSTERS ?= 100000
 fuzz: packages
-	for target in parse judge rule_set; do \
+	for target in parse judge rule_set policy; do \
 	    mkdir -p fuzz/corpus/$$target && \
 	    cargo +nightly fuzz run $$target fuzz/corpus/$$target fuzz/regressions/$$target \
 	        -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+	SLUICE_SEEDS=0..$(FUZZ_CLUSTERS) cargo test --release -p sluice-policy --lib the_table_answers_as_the_oracle
 
 clean:
 	cargo clean

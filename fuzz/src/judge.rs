@@ -25,7 +25,8 @@ use sluice_core::packet::{Ip, Packet, Transport};
 use sluice_core::policy::Attempt;
 use sluice_core::ports::{ICMP, ICMPV6, PortMatch, PortSet, Rank, SCTP, TCP, UDP};
 use sluice_core::table::{
-    Action, Edit, Endpoint, EndpointId, GroupId, Identity, IdentityId, Node, NodeId, Party, PolicyId, PolicySet, RuleRef, Table, Tiers,
+    Action, Edit, Endpoint, EndpointId, GroupId, Identity, IdentityId, Node, NodeId, Party,
+    PolicyId, PolicySet, RuleRef, Table, Tiers,
 };
 use sluice_core::time::Time;
 

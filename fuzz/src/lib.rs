@@ -9,14 +9,17 @@
 //!
 //! `parse` holds the parser to its own promises and to etherparse's reading of the frame;
 //! `judge` plays packets, tables and time and holds every verdict to `Table::decide`;
-//! `rule_set` reads a stored rule set and compiles it, twice.
+//! `rule_set` reads a stored rule set and compiles it, twice;
+//! `policy` follows a cluster through changes and holds table and compiler to the oracle.
 
 #![forbid(unsafe_code)]
 
 mod judge;
 mod parse;
+mod policy;
 mod rule_set;
 
 pub use judge::judge;
 pub use parse::parse;
+pub use policy::policy;
 pub use rule_set::rule_set;

@@ -29,3 +29,8 @@ fn stories_are_judged() {
 fn rule_sets_are_compiled() {
     replay("rule_set", sluice_fuzz::rule_set);
 }
+
+#[test]
+fn clusters_are_followed() {
+    replay("policy", sluice_fuzz::policy);
+}

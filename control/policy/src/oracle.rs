@@ -6,6 +6,7 @@
 //!
 //! [`generate`] makes rule sets, attempts and changes to put to it and to what it checks.
 
+mod agree;
 pub mod generate;
 mod matching;
 
@@ -14,6 +15,7 @@ use std::net::IpAddr;
 use sluice_core::policy::Attempt;
 use sluice_core::ports::Protocol;
 
+pub use self::agree::agree;
 use self::matching::{Holder, holder, is_in, matches_block, matches_labels, namespace_labels};
 use crate::model::{
     Action, ClusterPeer, ClusterPort, ClusterPorts, ClusterRule, Name, NamespacedPods,

@@ -4,12 +4,9 @@
 //! has it look at one cluster, and `SLUICE_SEEDS=0..1000000` has it look for longer.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::ops::Range;
 
-use sluice_core::address::NetworkId;
-use sluice_core::policy::Reason;
-use sluice_core::table::{self, Table};
+use sluice_core::table::Table;
 
 use super::generate::LOCAL_NODE;
 use super::*;
@@ -77,57 +74,6 @@ fn difference(rules: &RuleSet, attempts: &[Attempt]) -> Result<Option<Attempt>, 
     let mut attempts = attempts.iter();
     let differs = |it: &&Attempt| !agree(&table, it, &ask(rules, it));
     Ok(attempts.find(differs).copied())
-}
-
-/// Whether the table says of an attempt what the oracle says, and for the same reasons.
-pub(super) fn agree(table: &Table, attempt: &Attempt, expected: &Answer) -> bool {
-    use table::Direction::{Egress, Ingress};
-    let found = table.decide(attempt);
-    agree_at(table, (Egress, attempt.source), found.egress, &expected.egress)
-        && agree_at(table, (Ingress, attempt.destination), found.ingress, &expected.ingress)
-}
-
-fn agree_at(
-    table: &Table,
-    (direction, subject): (table::Direction, IpAddr),
-    found: Reason,
-    expected: &End,
-) -> bool {
-    let name_of = |id| table.policy(id).map(|policy| (policy.kind, &*policy.name));
-    let same = match (found, &expected.by) {
-        (Reason::SamePod, By::SamePod)
-        | (Reason::OwnNode, By::OwnNode)
-        | (Reason::NotAPod, By::NotAPod)
-        | (Reason::Undecided, By::Default) => true,
-        (Reason::Accepted(table::Tier::NetworkPolicy, rule), By::Rules(admitting)) => {
-            admitting.iter().any(|(name, place)| {
-                name_of(rule.policy) == Some(("NetworkPolicy", &*name.to_string()))
-                    && u32::try_from(*place) == Ok(rule.index)
-            })
-        }
-        (
-            Reason::Accepted(in_tier, found) | Reason::Denied(in_tier, found),
-            By::ClusterRule { tier, policy, rule },
-        ) => {
-            let expected_tier = match tier {
-                Tier::Admin => table::Tier::Admin,
-                Tier::Baseline => table::Tier::Baseline,
-            };
-            in_tier == expected_tier
-                && name_of(found.policy) == Some(("ClusterNetworkPolicy", policy))
-                && u32::try_from(*rule) == Ok(found.index)
-        }
-        (Reason::NoRule, By::NoRule(selecting)) => {
-            let party = table.party(NetworkId::DEFAULT, subject);
-            let tiers = table.identity_of(party).map(|identity| identity.tiers(direction));
-            let set = tiers.and_then(|tiers| tiers.of(table::Tier::NetworkPolicy));
-            let policies = set.map(|set| set.policies.as_slice()).unwrap_or_default();
-            let found = policies.iter().filter_map(|id| name_of(*id)).map(|(_, name)| name);
-            found.eq(selecting.iter().map(ToString::to_string))
-        }
-        _ => false,
-    };
-    same && found.allows() == expected.allows
 }
 
 /// Outcomes that were reached, at each end.

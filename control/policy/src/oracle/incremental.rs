@@ -1,6 +1,5 @@
 //! A compiler that follows change after change against one that begins anew.
 
-use super::differential::agree;
 use super::generate::LOCAL_NODE;
 use super::*;
 use crate::compile::{CompileOptions, Compiler};
