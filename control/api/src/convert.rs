@@ -8,7 +8,7 @@
 pub(crate) mod answers;
 mod cluster;
 pub(crate) mod commit;
-mod content;
+pub(crate) mod content;
 pub(crate) mod counters;
 pub(crate) mod diff;
 pub(crate) mod ports;

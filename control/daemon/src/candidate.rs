@@ -68,8 +68,7 @@ pub(crate) fn refuse_shrunk(running: &Compiler, change: &Change) -> Result<(), R
 }
 
 /// A rule set after a change.
-pub(crate) fn rules_after(rules: &RuleSet, change: Change) -> RuleSet {
-    let mut rules = rules.clone();
+pub(crate) fn rules_after(mut rules: RuleSet, change: Change) -> RuleSet {
     for key in &change.removals {
         rules.remove(key);
     }
@@ -191,7 +190,7 @@ mod tests {
             let delta = change_of(&running, Some(3), Content::Delta(change)).unwrap();
             let whole = change_of(&running, Some(3), Content::Snapshot(to.clone())).unwrap();
             assert_eq!(delta, whole);
-            assert_eq!(rules_after(from, delta), *to);
+            assert_eq!(rules_after(from.clone(), delta), *to);
         }
     }
 

@@ -7,10 +7,12 @@
 mod backend;
 mod candidate;
 mod config;
+mod journal;
 mod preview;
 mod rules;
 mod run;
 mod snapshot;
+mod store;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

@@ -17,6 +17,7 @@ use sluice_api::backend::{
     CommitError, CommitOrder, Committed, DiffOrder, Failure, ObjectCounts, Preview, Refusal,
     Refused,
 };
+use sluice_api::snapshot::encode_change;
 use sluice_core::judge::Established;
 use sluice_engine::Engine;
 use sluice_policy::compile::{CompileOptions, Compiler, compile};
@@ -24,18 +25,19 @@ use sluice_policy::model::Fault;
 
 use crate::candidate::{change_of, refuse_shrunk, rules_after};
 use crate::preview::Candidate;
-use crate::snapshot::{Snapshot, SnapshotFile};
+use crate::snapshot::Snapshot;
+use crate::store::Store;
 
 /// Keeps the rule set in force.
 pub(crate) struct Rules {
     engine: Arc<Engine>,
     options: CompileOptions,
     established: Established,
-    file: SnapshotFile,
     in_force: Mutex<InForce>,
 }
 
 struct InForce {
+    store: Store,
     compiler: Compiler,
     version: String,
     /// Why the rule set is not on disk; `None` where it is.
@@ -69,14 +71,13 @@ impl Rules {
             let text = format!("control.state_dir {}: {error}", state_dir.display());
             std::io::Error::new(error.kind(), text)
         };
-        let file = SnapshotFile::in_directory(state_dir).map_err(in_state_dir)?;
-        let last = file.read().map_err(in_state_dir)?;
+        let (store, last) = Store::open(state_dir).map_err(in_state_dir)?;
         let options = CompileOptions { local_node };
         let rules = Self {
             engine,
             established,
-            file,
             in_force: Mutex::new(InForce {
+                store,
                 compiler: Compiler::new(options.clone()),
                 version: String::new(),
                 not_on_disk: None,
@@ -118,16 +119,20 @@ impl Rules {
         let start = Instant::now();
         let mut in_force = self.locked();
         let version = order.version.clone();
-        if let Err(refused) = self.carry_out(&mut in_force, order) {
-            tracing::warn!(version, faults = refused.faults.len(), "a rule set is refused");
-            in_force.refusal = Some((version, refused.faults.clone(), Instant::now()));
-            return Err(refused.into());
-        }
+        let change = match carry_out(&mut in_force, order) {
+            Ok(change) => change,
+            Err(refused) => {
+                tracing::warn!(version, faults = refused.faults.len(), "a rule set is refused");
+                in_force.refusal = Some((version, refused.faults.clone(), Instant::now()));
+                return Err(refused.into());
+            }
+        };
         in_force.refusal = None;
         let published = self.publish(&in_force);
         let (revision, took) = (in_force.revision(), start.elapsed());
         // No reason to refuse what is in force already, but a restart would miss it.
-        let written = self.file.write(revision, &version, in_force.compiler.rules());
+        let InForce { store, compiler, .. } = &mut *in_force;
+        let written = store.write(revision, &version, compiler.rules(), &change);
         in_force.not_on_disk = written.err().map(|error| error.to_string());
         if let Some(error) = &in_force.not_on_disk {
             tracing::error!(error, revision, "the rule set is in force but not on disk");
@@ -151,7 +156,7 @@ impl Rules {
         let (before, rules) = {
             let in_force = self.locked();
             let change = change_of(&in_force.compiler, order.base_revision, order.content)?;
-            let rules = rules_after(in_force.compiler.rules(), change);
+            let rules = rules_after(in_force.compiler.rules().clone(), change);
             (Arc::clone(in_force.compiler.table()), rules)
         };
         let running_revision = before.revision();
@@ -186,20 +191,6 @@ impl Rules {
         }
     }
 
-    fn carry_out(&self, in_force: &mut InForce, order: CommitOrder) -> Result<(), Refused> {
-        let running_revision = in_force.revision();
-        let change = change_of(&in_force.compiler, order.base_revision, order.content)?;
-        if !order.allow_shrink {
-            refuse_shrunk(&in_force.compiler, &change)?;
-        }
-        in_force
-            .compiler
-            .apply(change, running_revision + 1)
-            .map_err(|faults| Refused { faults, running_revision })?;
-        in_force.version = order.version;
-        Ok(())
-    }
-
     fn publish(&self, in_force: &InForce) -> Result<(), String> {
         let table = Arc::clone(in_force.compiler.table());
         self.engine.publish(table).map_err(|error| error.to_string())
@@ -214,4 +205,20 @@ impl InForce {
     fn revision(&self) -> u64 {
         self.compiler.table().revision()
     }
+}
+
+/// Brings the compiler to what is asked for. Gives the change that led there, as bytes.
+fn carry_out(in_force: &mut InForce, order: CommitOrder) -> Result<Vec<u8>, Refused> {
+    let running_revision = in_force.revision();
+    let change = change_of(&in_force.compiler, order.base_revision, order.content)?;
+    if !order.allow_shrink {
+        refuse_shrunk(&in_force.compiler, &change)?;
+    }
+    let bytes = encode_change(&change);
+    in_force
+        .compiler
+        .apply(change, running_revision + 1)
+        .map_err(|faults| Refused { faults, running_revision })?;
+    in_force.version = order.version;
+    Ok(bytes)
 }

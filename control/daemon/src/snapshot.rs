@@ -72,8 +72,8 @@ impl SnapshotFile {
         Ok(Some(Snapshot { revision: header.revision, version: header.version, rules }))
     }
 
-    /// Replaces the file.
-    pub(crate) fn write(&self, revision: u64, version: &str, rules: &RuleSet) -> io::Result<()> {
+    /// Replaces the file. Gives its length.
+    pub(crate) fn write(&self, revision: u64, version: &str, rules: &RuleSet) -> io::Result<u64> {
         let body = sluice_api::snapshot::encode(rules);
         let len = body.len() as u64;
         let header = Header { format: FORMAT, revision, version: version.to_owned(), len };
@@ -88,7 +88,7 @@ impl SnapshotFile {
         if let Some(directory) = self.0.parent() {
             File::open(directory)?.sync_all()?;
         }
-        Ok(())
+        Ok(len)
     }
 }
 

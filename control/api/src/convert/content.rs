@@ -41,15 +41,19 @@ pub(super) fn content(
 pub(super) fn content_to_wire(content: &Content) -> Sent {
     match content {
         Content::Snapshot(rules) => Sent::Snapshot(to_wire::rule_set(rules)),
-        Content::Delta(change) => Sent::Delta(wire::Delta {
-            upserts: Some(to_wire::objects(&change.upserts)),
-            removals: change.removals.iter().map(key_to_wire).collect(),
-        }),
+        Content::Delta(change) => Sent::Delta(delta_to_wire(change)),
+    }
+}
+
+pub(crate) fn delta_to_wire(change: &Change) -> wire::Delta {
+    wire::Delta {
+        upserts: Some(to_wire::objects(&change.upserts)),
+        removals: change.removals.iter().map(key_to_wire).collect(),
     }
 }
 
 /// Upserts and removals come out sorted, whatever order they were sent in.
-fn delta(report: &mut Report, delta: wire::Delta) -> Option<Change> {
+pub(crate) fn delta(report: &mut Report, delta: wire::Delta) -> Option<Change> {
     let at = Path::Top("delta");
     let removals = removals(report, &at.field("removals"), delta.removals);
     let upserts = match delta.upserts {
