@@ -1,15 +1,16 @@
 //! How long a rule set takes from its arrival until every worker judges by it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sluice_core::conntrack::state::Timeouts;
 use sluice_core::judge::Established;
 use sluice_engine::{Engine, EngineConfig, Idle};
-use sluice_policy::compile::{CompileOptions, compile};
+use sluice_policy::compile::{CompileOptions, Compiler, compile};
 use sluice_policy::model::{
-    Block, LabelSelector, NetworkPolicy, Peer, Pod, PolicyPort, PolicyType, Port, Protocol, Rule,
-    RuleSet,
+    Block, Change, Fault, LabelSelector, NetworkPolicy, Peer, Pod, PolicyPort, PolicyType, Port,
+    Protocol, Rule, RuleSet,
 };
 use sluice_xdp::Umem;
 
@@ -20,8 +21,8 @@ const NAMESPACES: u32 = 20;
 const POLICIES: u32 = 200;
 const ROUNDS: u64 = 50;
 
-/// Commits a rule set of 1,000 pods and 200 policies again and again, and prints the median and
-/// the longest time of compiling it and putting it in force on every core's worker.
+/// Commits a rule set of 1,000 pods and 200 policies again and again, then one pod more at a time,
+/// and prints the median and the longest time until every core's worker judges by it.
 pub(crate) fn run() -> Result<(), BenchError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (umem, pool) = Umem::in_memory(1024).map_err(BenchError::failed("packet memory"))?;
@@ -34,23 +35,42 @@ pub(crate) fn run() -> Result<(), BenchError> {
     };
     let engine = Engine::start(&config, umem, pool).map_err(BenchError::failed("the engine"))?;
     let rules = rule_set()?;
+    let options = CompileOptions::default();
+    let refused = |faults: Vec<Fault>| BenchError::Failed(format!("{faults:?}"));
+    let publish = |table| engine.publish(table).map_err(BenchError::failed("publishing"));
     let mut times = Vec::new();
     for revision in 1..=ROUNDS {
         let start = Instant::now();
-        let table = compile(&rules, &CompileOptions::default())
-            .map_err(|faults| BenchError::Failed(format!("{faults:?}")))?;
-        engine.publish(table.with_revision(revision)).map_err(BenchError::failed("publishing"))?;
+        publish(Arc::new(compile(&rules, &options).map_err(refused)?.with_revision(revision)))?;
         times.push(start.elapsed());
     }
+    print(&format!("{PODS} pods and {POLICIES} policies"), cores, times);
+
+    let mut compiler = Compiler::with(rules, &options, ROUNDS).map_err(refused)?;
+    let mut times = Vec::new();
+    for revision in ROUNDS + 1..=2 * ROUNDS {
+        let [.., high, low] = revision.to_be_bytes();
+        let pod = Pod::new("n0", format!("joined-{revision}"))
+            .with_label("app", "a0")
+            .with_address(IpAddr::from([10, 2, high, low]));
+        let change = Change { upserts: vec![pod.into()], removals: Vec::new() };
+        let start = Instant::now();
+        publish(Arc::clone(compiler.apply(change, revision).map_err(refused)?))?;
+        times.push(start.elapsed());
+    }
+    print(&format!("one pod more to {PODS}"), cores, times);
+    Ok(())
+}
+
+fn print(what: &str, cores: usize, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |place: usize| times.get(place).copied().unwrap_or(Duration::MAX);
     println!(
-        "commit of {PODS} pods and {POLICIES} policies, in force on {cores} workers: \
-         median {:.1?}, longest of {ROUNDS} {:.1?}",
+        "commit of {what}, in force on {cores} workers: median {:.1?}, longest of {} {:.1?}",
         at(times.len() / 2),
+        times.len(),
         at(times.len() - 1)
     );
-    Ok(())
 }
 
 fn rule_set() -> Result<RuleSet, BenchError> {

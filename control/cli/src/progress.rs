@@ -13,7 +13,7 @@ pub(crate) struct Progress(ProgressBar);
 impl Progress {
     /// A bar, once it is told how far it goes.
     pub(crate) fn of(what: &'static str) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         if let Ok(style) = ProgressStyle::with_template("{msg} {wide_bar} {percent}% {eta}") {
             bar.set_style(style);
         }
