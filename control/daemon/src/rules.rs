@@ -38,6 +38,8 @@ pub(crate) struct Rules {
 
 struct InForce {
     store: Store,
+    /// The greatest revision that there has been, whether it is in force or not.
+    revision_max: u64,
     compiler: Compiler,
     version: String,
     /// Why the rule set is not on disk; `None` where it is.
@@ -78,6 +80,7 @@ impl Rules {
             established,
             in_force: Mutex::new(InForce {
                 store,
+                revision_max: last.as_ref().map_or(0, |last| last.revision),
                 compiler: Compiler::new(options.clone()),
                 version: String::new(),
                 not_on_disk: None,
@@ -217,8 +220,9 @@ fn carry_out(in_force: &mut InForce, order: CommitOrder) -> Result<Vec<u8>, Refu
     let bytes = encode_change(&change);
     in_force
         .compiler
-        .apply(change, running_revision + 1)
+        .apply(change, in_force.revision_max + 1)
         .map_err(|faults| Refused { faults, running_revision })?;
+    in_force.revision_max = in_force.revision();
     in_force.version = order.version;
     Ok(bytes)
 }
