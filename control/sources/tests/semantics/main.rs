@@ -9,6 +9,8 @@
 //! | 1 to 8 | `isolation` |
 //! | 9 to 17 | `peers` |
 //! | 18 to 22 | `ports` |
+//! | 23, 24, 28, 30 | `connections` |
+//! | 25, 26, 27, 29 | `hosts` |
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +18,10 @@
     reason = "helpers of a test may fail as the test does"
 )]
 
+mod connections;
 mod given;
+mod hosts;
 mod isolation;
 mod peers;
 mod ports;
+mod wire;
