@@ -11,6 +11,7 @@
 //! | 18 to 22 | `ports` |
 //! | 23, 24, 28, 30 | `connections` |
 //! | 25, 26, 27, 29 | `hosts` |
+//! | 31 to 38 | `cluster` |
 
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +19,7 @@
     reason = "helpers of a test may fail as the test does"
 )]
 
+mod cluster;
 mod connections;
 mod given;
 mod hosts;
