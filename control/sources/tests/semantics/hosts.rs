@@ -95,6 +95,19 @@ fn rule_26_the_way_to_a_service_is_subject_to_cluster_policies() {
     assert_eq!(deny("10.96.0.2").send("x/a", "n1", &asked), OK, "another service is denied");
 }
 
+/// What a pod sends to its own address stays in its own stack: a packet that bears it at both
+/// ends has been to a service and back. Kubernetes leaves it open for NetworkPolicies. Here it is
+/// allowed.
+#[test]
+fn rule_26_the_way_back_from_a_service_is_allowed_by_network_policies() {
+    for family in [V4, V6] {
+        let mut world = World::new(family, &closed()[0]);
+        assert_eq!(world.tcp("x/a:4000", "x/a:80", "S"), OK, "to itself");
+        let other = world.tcp("x/a:4000", "x/b:80", "S");
+        assert_eq!(other, Err(DropReason::EgressDenied), "to another pod of the service");
+    }
+}
+
 /// What a pod is attached by sends and receives nothing until the rule set knows the pod, so that
 /// no container can start before the policies that select it hold.
 #[test]
