@@ -65,7 +65,9 @@ pub(crate) struct Offline {
 /// Say everything that is wrong with manifests, without touching a daemon.
 ///
 /// Prints a summary and exits with 0, or prints one line for each fault on standard error, with
-/// file, line, object and field, and exits with 1.
+/// file, line, object and field, and exits with 1. Warns of what has no effect, and of what is
+/// legal but may not be meant: selectors that match nobody, rules that others make needless,
+/// names that no port has, holes that another rule opens.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

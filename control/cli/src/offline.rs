@@ -6,7 +6,7 @@ use serde::Serialize;
 use sluice_core::table::Table;
 use sluice_policy::compile::{CompileOptions, compile};
 use sluice_policy::model::{Fault, RuleSet};
-use sluice_sources::files::{LoadOptions, load};
+use sluice_sources::files::{LoadOptions, load, load_with_advice};
 use sluice_sources::manifest::{ManifestFault, ManifestOptions, Warning};
 
 use crate::failure::Failure;
@@ -28,10 +28,21 @@ pub(crate) struct FaultLine<'a> {
     problem: &'a str,
 }
 
+/// Reads and checks manifests, and remarks on what is surprising in them.
+pub(crate) fn read_with_advice(
+    files: &[PathBuf],
+    strict: bool,
+) -> Result<Loaded, Vec<ManifestFault>> {
+    load_with_advice(files, &options(strict)).map(|(rules, warnings)| Loaded { rules, warnings })
+}
+
 /// Reads and checks manifests.
 pub(crate) fn read(files: &[PathBuf], strict: bool) -> Result<Loaded, Vec<ManifestFault>> {
-    let options = LoadOptions { manifest: ManifestOptions { strict }, ..LoadOptions::default() };
-    load(files, &options).map(|(rules, warnings)| Loaded { rules, warnings })
+    load(files, &options(strict)).map(|(rules, warnings)| Loaded { rules, warnings })
+}
+
+fn options(strict: bool) -> LoadOptions {
+    LoadOptions { manifest: ManifestOptions { strict }, ..LoadOptions::default() }
 }
 
 /// Compiles a rule set as the daemon on `node` would.

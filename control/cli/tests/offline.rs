@@ -380,3 +380,21 @@ fn diff_of_faulty_manifests_says_what_is_wrong() {
         assert_eq!(run.status, 2, "{arguments:?}: {}", run.stderr);
     }
 }
+
+#[test]
+fn check_remarks_on_what_is_legal_but_surprising() {
+    let surprising = SHOP.replace("{app: web}}}]", "{app: wbe}}}]");
+    let scene = Scene::new(&[("shop.yaml", &surprising)]);
+    let run = scene.run(&["check"]);
+    assert_eq!((run.status, run.stdout.contains("; 1 warning")), (0, true), "{}", run.stdout);
+    let line = scene.relative(&run.stderr);
+    assert!(
+        line.starts_with(
+            "warning: shop.yaml:27: NetworkPolicy shop/db: spec.ingress[0].from[0].podSelector: "
+        ),
+        "{line}"
+    );
+    let report = scene.run(&["check", "--strict", "-o", "json"]).json();
+    assert_eq!((&report["ok"], &report["warnings"][0]["line"]), (&json!(true), &json!(27)));
+    assert_eq!(scene.run(&["reach"]).stderr, "", "only check gives advice");
+}

@@ -18,12 +18,12 @@
 //! them, as subject or as peer: the table takes them for the node. Pods that have run to their end
 //! are left out.
 
-mod groups;
-mod lower;
+pub(crate) mod groups;
+pub(crate) mod lower;
 mod nodes;
-mod numbers;
+pub(crate) mod numbers;
 mod policies;
-mod population;
+pub(crate) mod population;
 mod sets;
 mod steps;
 

@@ -35,6 +35,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod advice;
 pub mod compile;
 pub mod diff;
 pub mod explain;

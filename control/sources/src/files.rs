@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use sluice_policy::advice::{Advice, advise};
 use sluice_policy::model::{Fault, ObjectKey, RuleSet};
 use sluice_policy::validate::validate;
 
@@ -55,6 +56,31 @@ pub fn load(
     paths: &[PathBuf],
     options: &LoadOptions,
 ) -> Result<(RuleSet, Vec<Warning>), Vec<ManifestFault>> {
+    collect(paths, options).map(|(collected, warnings)| (collected.rules, warnings))
+}
+
+/// Reads as [`load`] does; the warnings have advice among them, on what is legal but surprising.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_with_advice(
+    paths: &[PathBuf],
+    options: &LoadOptions,
+) -> Result<(RuleSet, Vec<Warning>), Vec<ManifestFault>> {
+    let (collected, mut warnings) = collect(paths, options)?;
+    warnings.extend(advise(&collected.rules).into_iter().map(|it| {
+        let Advice { object, field, remark } = it;
+        Warning(collected.place(Fault { object, field, problem: remark }))
+    }));
+    warnings.sort();
+    Ok((collected.rules, warnings))
+}
+
+fn collect(
+    paths: &[PathBuf],
+    options: &LoadOptions,
+) -> Result<(Collected, Vec<Warning>), Vec<ManifestFault>> {
     let mut warnings = Vec::new();
     let mut faults = Vec::new();
     let mut collected = Collected::default();
@@ -91,7 +117,7 @@ pub fn load(
     faults.extend(validate(&collected.rules).into_iter().map(|fault| collected.place(fault)));
     warnings.sort();
     faults.sort();
-    if faults.is_empty() { Ok((collected.rules, warnings)) } else { Err(faults) }
+    if faults.is_empty() { Ok((collected, warnings)) } else { Err(faults) }
 }
 
 /// The files that [`load`] reads, and what stands in the way.

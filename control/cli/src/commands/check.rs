@@ -1,4 +1,4 @@
-//! `check`: everything that is wrong with manifests, or what is in them.
+//! `check`: everything that is wrong with manifests, or what is in them and what of it is surprising.
 
 use serde::Serialize;
 use sluice_api::backend::ObjectCounts;
@@ -21,7 +21,7 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(check: &Check, output: &mut Output) -> Result<(), Failure> {
-    let checked = offline::read(&check.files, check.strict).and_then(|loaded| {
+    let checked = offline::read_with_advice(&check.files, check.strict).and_then(|loaded| {
         // Valid is what compiles; nothing else will do.
         offline::table(&loaded.rules, check.node.as_deref()).map(|_| loaded)
     });

@@ -15,7 +15,7 @@ use crate::model::{LabelSelector, Labels, Protocol};
 
 /// Which namespaces are meant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     /// One, by its name.
     Own(String),
     /// Those with such labels.
@@ -63,7 +63,7 @@ pub(super) struct Regrouped {
 }
 
 impl Scope {
-    pub(super) fn contains(&self, namespace: &str, labels: &Labels) -> bool {
+    pub(crate) fn contains(&self, namespace: &str, labels: &Labels) -> bool {
         match self {
             Self::Own(name) => name == namespace,
             Self::Selected(selector) => selector.matches(labels),

@@ -16,31 +16,31 @@ use crate::validate::canonical_net;
 
 /// A policy, ready to be put into sets.
 #[derive(Debug, Clone)]
-pub(super) struct Lowered {
-    pub(super) tier: Tier,
+pub(crate) struct Lowered {
+    pub(crate) tier: Tier,
     /// The order within the tier: priority, then name.
-    pub(super) order: (u16, String),
+    pub(crate) order: (u16, String),
     /// The pods that it speaks for.
-    pub(super) namespaces: Scope,
-    pub(super) pods: LabelSelector,
+    pub(crate) namespaces: Scope,
+    pub(crate) pods: LabelSelector,
     /// Its clauses by direction; `None` where it has no say.
-    pub(super) egress: Option<Vec<Clause>>,
-    pub(super) ingress: Option<Vec<Clause>>,
+    pub(crate) egress: Option<Vec<Clause>>,
+    pub(crate) ingress: Option<Vec<Clause>>,
 }
 
 /// A rule.
 #[derive(Debug, Clone)]
-pub(super) struct Clause {
+pub(crate) struct Clause {
     /// Its place in the list of its direction.
-    pub(super) index: u32,
-    pub(super) action: Action,
-    pub(super) peers: Vec<PeerTerm>,
-    pub(super) ports: PortTerms,
+    pub(crate) index: u32,
+    pub(crate) action: Action,
+    pub(crate) peers: Vec<PeerTerm>,
+    pub(crate) ports: PortTerms,
 }
 
 /// Whom a clause means.
-#[derive(Debug, Clone)]
-pub(super) enum PeerTerm {
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum PeerTerm {
     Everybody,
     Pods { namespaces: Scope, pods: LabelSelector },
     Nodes(LabelSelector),
@@ -49,17 +49,17 @@ pub(super) enum PeerTerm {
 
 /// Which ports a clause means.
 #[derive(Debug, Clone, Default)]
-pub(super) struct PortTerms {
+pub(crate) struct PortTerms {
     /// Every port of every protocol.
-    pub(super) all: bool,
+    pub(crate) all: bool,
     /// Protocol, first and last port.
-    pub(super) ranges: Vec<(Protocol, u16, u16)>,
+    pub(crate) ranges: Vec<(Protocol, u16, u16)>,
     /// Names that the destination pod gives; a protocol where only one counts.
-    pub(super) names: Vec<(Option<Protocol>, String)>,
+    pub(crate) names: Vec<(Option<Protocol>, String)>,
 }
 
 impl Lowered {
-    pub(super) fn clauses(&self, direction: Direction) -> Option<&[Clause]> {
+    pub(crate) fn clauses(&self, direction: Direction) -> Option<&[Clause]> {
         match direction {
             Direction::Egress => self.egress.as_deref(),
             Direction::Ingress => self.ingress.as_deref(),
@@ -67,12 +67,12 @@ impl Lowered {
     }
 
     /// The port names that the clauses of a direction use.
-    pub(super) fn port_names(&self, direction: Direction) -> BTreeSet<&str> {
+    pub(crate) fn port_names(&self, direction: Direction) -> BTreeSet<&str> {
         let clauses = self.clauses(direction).unwrap_or_default().iter();
         clauses.flat_map(|clause| &clause.ports.names).map(|(_, name)| name.as_str()).collect()
     }
 
-    pub(super) fn network_policy(policy: &model::NetworkPolicy) -> Self {
+    pub(crate) fn network_policy(policy: &model::NetworkPolicy) -> Self {
         let clauses = |rules: &Option<Vec<model::Rule>>| {
             let rules = rules.as_ref()?.iter().zip(0u32..);
             Some(
@@ -91,7 +91,7 @@ impl Lowered {
         }
     }
 
-    pub(super) fn cluster_policy(policy: &model::ClusterNetworkPolicy) -> Self {
+    pub(crate) fn cluster_policy(policy: &model::ClusterNetworkPolicy) -> Self {
         let clauses = |rules: &[model::ClusterRule]| {
             let clauses: Vec<Clause> =
                 rules.iter().zip(0u32..).map(|(rule, index)| Clause::acting(rule, index)).collect();

@@ -32,7 +32,7 @@ impl Numbers {
 
 /// A short sorted list as a set.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Sorted<T>(Vec<T>);
+pub(crate) struct Sorted<T>(Vec<T>);
 
 impl<T> Default for Sorted<T> {
     fn default() -> Self {
@@ -64,7 +64,7 @@ impl<T: Ord + Copy> Sorted<T> {
         self.0.binary_search(&value).is_ok()
     }
 
-    pub(super) fn as_slice(&self) -> &[T] {
+    pub(crate) fn as_slice(&self) -> &[T] {
         &self.0
     }
 }

@@ -18,11 +18,11 @@ use crate::model::{
 
 /// What pods of one identity have in common, and what follows from it.
 #[derive(Debug)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     namespace: u32,
-    pub(super) labels: Labels,
+    pub(crate) labels: Labels,
     /// Sorted, each once.
-    pub(super) named_ports: Vec<NamedPort>,
+    pub(crate) named_ports: Vec<NamedPort>,
     pods: usize,
     /// The groups that it is in.
     pub(super) groups: Sorted<GroupId>,
@@ -46,7 +46,7 @@ pub(super) type PortNames = HashMap<String, BTreeMap<(Protocol, u16), usize>>;
 
 /// All identities, and the namespaces that have some.
 #[derive(Debug, Default)]
-pub(super) struct Population {
+pub(crate) struct Population {
     hasher: ahash::RandomState,
     namespaces: Slab<NamespaceEntry>,
     namespaces_by_name: HashMap<String, u32>,
@@ -61,8 +61,8 @@ pub(super) struct Population {
 
 /// What came of a pod.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Placed {
-    pub(super) identity: u32,
+pub(crate) struct Placed {
+    pub(crate) identity: u32,
     pub(super) is_new: bool,
 }
 
@@ -72,7 +72,7 @@ impl Population {
         self.by_key.len()
     }
 
-    pub(super) fn get(&self, number: u32) -> Option<&Identity> {
+    pub(crate) fn get(&self, number: u32) -> Option<&Identity> {
         self.identities.get(number)
     }
 
@@ -90,13 +90,13 @@ impl Population {
     }
 
     /// The name of an identity's namespace.
-    pub(super) fn namespace_name(&self, identity: &Identity) -> &str {
+    pub(crate) fn namespace_name(&self, identity: &Identity) -> &str {
         self.namespaces.get(identity.namespace).map_or("", |entry| &entry.name)
     }
 
     /// Counts a pod to its identity, which is made if there is none. `object` is the object of
     /// its namespace, if it has one.
-    pub(super) fn add_pod(&mut self, pod: &Pod, object: Option<&Namespace>) -> Placed {
+    pub(crate) fn add_pod(&mut self, pod: &Pod, object: Option<&Namespace>) -> Placed {
         let mut named_ports = pod.named_ports.clone();
         named_ports.sort_unstable();
         named_ports.dedup();
@@ -193,7 +193,7 @@ impl Population {
     }
 
     /// The identities of the namespaces in `scope` that `selector` selects.
-    pub(super) fn select(&self, scope: &Scope, selector: &LabelSelector) -> Sorted<u32> {
+    pub(crate) fn select(&self, scope: &Scope, selector: &LabelSelector) -> Sorted<u32> {
         let by_label = shortest(&self.identities_by_label, selector);
         let namespaces: Option<Vec<u32>> = match scope {
             Scope::Own(name) => {
