@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sluice_policy::model::Change;
 
+use crate::snapshot::Lineage;
+
 /// A change that was in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -22,6 +24,8 @@ pub(crate) struct Record {
 /// The first line of a record's text; the change follows.
 #[derive(Debug, Serialize, Deserialize)]
 struct Header {
+    /// The snapshot that the changes begin with.
+    lineage: Lineage,
     revision: u64,
     version: String,
 }
@@ -31,8 +35,9 @@ struct Header {
 pub(crate) struct Journal(pub(crate) PathBuf);
 
 impl Journal {
-    /// All records, in the order in which they were written.
-    pub(crate) fn read(&self) -> io::Result<Vec<Record>> {
+    /// The records that build on a snapshot, in the order in which they were written. Those of
+    /// another one are passed over: it has been replaced since, with what they say in it.
+    pub(crate) fn read(&self, lineage: Lineage) -> io::Result<Vec<Record>> {
         let bytes = match std::fs::read(&self.0) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -40,12 +45,15 @@ impl Journal {
         };
         let mut records = Vec::new();
         let mut rest = bytes.as_slice();
-        while let Some((text, after)) = split(rest) {
-            match text {
-                Ok(text) => records.push(parse(text).map_err(|what| self.damaged(&what))?),
-                // Cut off, or its blocks came to the disk in another order: the last one only.
-                Err(_) if after.is_empty() => break,
-                Err(what) => return Err(self.damaged(what)),
+        while !rest.is_empty() {
+            let (text, after) = match cut(rest) {
+                Cut::Whole { text, after } => (text, after),
+                Cut::Off => break,
+                Cut::Damaged(what) => return Err(self.damaged(what)),
+            };
+            let (of, record) = parse(text).map_err(|what| self.damaged(&what))?;
+            if of == lineage {
+                records.push(record);
             }
             rest = after;
         }
@@ -53,13 +61,21 @@ impl Journal {
     }
 
     /// Adds a record. Where that fails, the file may end in half of it.
-    pub(crate) fn append(&self, revision: u64, version: &str, change: &[u8]) -> io::Result<u64> {
-        let mut text = serde_json::to_vec(&Header { revision, version: version.to_owned() })?;
+    pub(crate) fn append(
+        &self,
+        lineage: Lineage,
+        revision: u64,
+        version: &str,
+        change: &[u8],
+    ) -> io::Result<u64> {
+        let version = version.to_owned();
+        let mut text = serde_json::to_vec(&Header { lineage, revision, version })?;
         text.push(b'\n');
         text.extend_from_slice(change);
         let len = u32::try_from(text.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let mut record = Vec::with_capacity(text.len() + PREFIX_LEN);
         record.extend(len.to_le_bytes());
+        record.extend(crc32c::crc32c(&len.to_le_bytes()).to_le_bytes());
         record.extend(crc32c::crc32c(&text).to_le_bytes());
         record.extend(text);
         let mut file = OpenOptions::new().create(true).append(true).open(&self.0)?;
@@ -90,38 +106,53 @@ impl Journal {
     }
 }
 
-/// Length and checksum.
-const PREFIX_LEN: usize = 8;
+/// The text's length, the checksum of the length, and that of the text.
+const PREFIX_LEN: usize = 12;
 
-/// The text of a record, or what is wrong with it, and what comes after.
-type Cut<'a> = (Result<&'a [u8], &'static str>, &'a [u8]);
-
-/// Cuts off the first record.
-fn split(bytes: &[u8]) -> Option<Cut<'_>> {
-    if bytes.is_empty() {
-        return None;
-    }
-    let Some((prefix, after)) = bytes.split_first_chunk::<PREFIX_LEN>() else {
-        return Some((Err("a record is cut off"), &[]));
-    };
-    let [a, b, c, d, sum @ ..] = *prefix;
-    let len = usize::try_from(u32::from_le_bytes([a, b, c, d])).unwrap_or(usize::MAX);
-    let Some((text, after)) = after.split_at_checked(len) else {
-        return Some((Err("a record is cut off"), &[]));
-    };
-    let is_whole = crc32c::crc32c(text) == u32::from_le_bytes(sum);
-    Some((if is_whole { Ok(text) } else { Err("a record's checksum is wrong") }, after))
+/// What the first record is.
+enum Cut<'a> {
+    Whole {
+        text: &'a [u8],
+        after: &'a [u8],
+    },
+    /// It is the last, and was never wholly written.
+    Off,
+    Damaged(&'static str),
 }
 
-fn parse(text: &[u8]) -> Result<Record, String> {
+/// Cuts off the first record.
+///
+/// A crash leaves less of the last record than its length says, zeros where the file has grown and
+/// nothing was written yet, or, since blocks come to the disk in any order, a last text whose
+/// checksum is wrong. A wrong length is none of these: what follows it may be whole.
+fn cut(bytes: &[u8]) -> Cut<'_> {
+    let Some((prefix, rest)) = bytes.split_first_chunk::<PREFIX_LEN>() else { return Cut::Off };
+    let [a, b, c, d, len_sum @ .., e, f, g, h] = *prefix;
+    let len = [a, b, c, d];
+    if crc32c::crc32c(&len) != u32::from_le_bytes(len_sum) {
+        let is_unwritten = bytes.iter().all(|byte| *byte == 0);
+        return if is_unwritten { Cut::Off } else { Cut::Damaged("a record's length is wrong") };
+    }
+    let len = usize::try_from(u32::from_le_bytes(len)).unwrap_or(usize::MAX);
+    let Some((text, after)) = rest.split_at_checked(len) else { return Cut::Off };
+    if crc32c::crc32c(text) == u32::from_le_bytes([e, f, g, h]) {
+        Cut::Whole { text, after }
+    } else if after.is_empty() {
+        Cut::Off
+    } else {
+        Cut::Damaged("a record's checksum is wrong")
+    }
+}
+
+fn parse(text: &[u8]) -> Result<(Lineage, Record), String> {
     let end = text.iter().position(|byte| *byte == b'\n');
     let (header, body) =
         end.and_then(|end| text.split_at_checked(end)).ok_or("a record has no header")?;
-    let Header { revision, version } =
+    let Header { lineage, revision, version } =
         serde_json::from_slice(header).map_err(|error| error.to_string())?;
     let change = sluice_api::snapshot::decode_change(body.get(1..).unwrap_or_default())
         .map_err(|error| error.to_string())?;
-    Ok(Record { revision, version, change })
+    Ok((lineage, Record { revision, version, change }))
 }
 
 #[cfg(test)]
@@ -142,7 +173,7 @@ mod tests {
         journal.clear().unwrap();
         for it in records {
             let change = sluice_api::snapshot::encode_change(&it.change);
-            journal.append(it.revision, &it.version, &change).unwrap();
+            journal.append(Lineage::default(), it.revision, &it.version, &change).unwrap();
         }
         (directory, journal)
     }
@@ -151,16 +182,22 @@ mod tests {
     fn a_record_cut_off_at_the_end_is_passed_over_and_no_other() {
         let records = [record(1), record(2), record(3)];
         let (_directory, journal) = journal_of(&records);
-        assert_eq!(journal.read().unwrap(), records);
+        assert_eq!(journal.read(Lineage::default()).unwrap(), records);
         let bytes = std::fs::read(&journal.0).unwrap();
         let (_other, two) = journal_of(&records[..2]);
         let two_len = std::fs::read(&two.0).unwrap().len();
         for len in two_len..bytes.len() {
             std::fs::write(&journal.0, &bytes[..len]).unwrap();
-            assert_eq!(journal.read().unwrap(), records[..2], "{len}");
+            assert_eq!(journal.read(Lineage::default()).unwrap(), records[..2], "{len}");
+        }
+        for zeros in [1, 8, PREFIX_LEN, 4096] {
+            let mut bytes = bytes.clone();
+            bytes.extend(vec![0; zeros]);
+            std::fs::write(&journal.0, &bytes).unwrap();
+            assert_eq!(journal.read(Lineage::default()).unwrap(), records, "{zeros} zeros");
         }
         journal.clear().unwrap();
-        assert_eq!(journal.read().unwrap(), []);
+        assert_eq!(journal.read(Lineage::default()).unwrap(), []);
     }
 
     #[test]
@@ -168,11 +205,15 @@ mod tests {
         let (_directory, journal) = journal_of(&[record(1), record(2)]);
         let whole = std::fs::read(&journal.0).unwrap();
         let first_len = whole.len() / 2;
-        for at in PREFIX_LEN..first_len {
+        for at in 0..first_len {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             std::fs::write(&journal.0, &bytes).unwrap();
-            assert_eq!(journal.read().unwrap_err().kind(), io::ErrorKind::InvalidData, "{at}");
+            assert_eq!(
+                journal.read(Lineage::default()).unwrap_err().kind(),
+                io::ErrorKind::InvalidData,
+                "{at}"
+            );
         }
     }
 }

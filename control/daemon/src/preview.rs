@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use sluice_api::backend::{DyingConnection, Preview};
 use sluice_core::address::NetworkId;
@@ -10,9 +11,12 @@ use sluice_core::judge::Established;
 use sluice_core::policy::Attempt;
 use sluice_core::ports::{ICMP, ICMPV6, SCTP, TCP, UDP};
 use sluice_core::table::{Party, Table};
-use sluice_engine::{Engine, EngineError};
+use sluice_engine::Engine;
 use sluice_policy::diff::diff;
 use sluice_policy::explain::{holder, why_dropped};
+
+/// How long a preview may take: it runs beside the workers.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A table in force and one that might follow it.
 pub(crate) struct Candidate<'a> {
@@ -26,15 +30,21 @@ impl Candidate<'_> {
     /// What differs; at most `limit` of each kind are listed.
     ///
     /// # Errors
-    /// [`EngineError`], if a worker does not list its connections.
-    pub(crate) fn preview(&self, engine: &Engine, limit: usize) -> Result<Preview, EngineError> {
-        let mut preview = Preview {
-            running_revision: self.before.revision(),
-            diff: diff(self.before, self.after, limit, |_, _| {}),
-            ..Preview::default()
-        };
+    /// If it takes too long, or a worker does not list its connections.
+    pub(crate) fn preview(&self, engine: &Engine, limit: usize) -> Result<Preview, String> {
+        let start = Instant::now();
+        let diff = diff(self.before, self.after, limit, |_, _| start.elapsed() < PATIENCE);
+        let diff = diff.map_err(|_| {
+            format!(
+                "it takes longer than {} s, which the node has other use for; compare manifests \
+                 elsewhere, with sluicectl diff --against",
+                PATIENCE.as_secs()
+            )
+        })?;
+        let mut preview =
+            Preview { running_revision: self.before.revision(), diff, ..Preview::default() };
         let mut dying = BTreeSet::new();
-        engine.for_each_connection(|connection| {
+        let listed = engine.for_each_connection(|connection| {
             preview.connections_live += 1;
             if let Some(it) = self.dying(&connection.opening()) {
                 preview.connections_total += 1;
@@ -43,7 +53,8 @@ impl Candidate<'_> {
                     dying.pop_last();
                 }
             }
-        })?;
+        });
+        listed.map_err(|error| error.to_string())?;
         preview.connections = dying.into_iter().collect();
         Ok(preview)
     }

@@ -34,6 +34,8 @@ pub(crate) struct Rules {
     options: CompileOptions,
     established: Established,
     in_force: Mutex<InForce>,
+    /// Held while a preview is worked out: one at a time is enough for a node.
+    previewing: Mutex<()>,
 }
 
 struct InForce {
@@ -78,6 +80,7 @@ impl Rules {
         let rules = Self {
             engine,
             established,
+            previewing: Mutex::new(()),
             in_force: Mutex::new(InForce {
                 store,
                 revision_max: last.as_ref().map_or(0, |last| last.revision),
@@ -155,6 +158,10 @@ impl Rules {
 
     /// What a commit of the content would change. Nothing changes, and the status shows no refusal.
     pub(crate) fn diff(&self, order: DiffOrder) -> Result<Preview, Refused> {
+        let Ok(_alone) = self.previewing.try_lock() else {
+            let problem = "another one is being worked out; ask again when it is done";
+            return Err(Refused::request("diff", problem, self.locked().revision()));
+        };
         // Table and candidate belong to one revision; commits need not wait for what follows.
         let (before, rules) = {
             let in_force = self.locked();
@@ -168,7 +175,7 @@ impl Rules {
         let candidate = Candidate { before: &before, after: &after, established: self.established };
         candidate
             .preview(&self.engine, order.limit)
-            .map_err(|error| Refused::request("connections", error.to_string(), running_revision))
+            .map_err(|problem| Refused::request("diff", problem, running_revision))
     }
 
     /// Notes that something that was to be a rule set is none.

@@ -31,6 +31,19 @@ struct Header {
 
 const FORMAT: u32 = 1;
 
+/// What tells a snapshot from all others: what has been changed since says which one it builds on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lineage {
+    len: u64,
+    crc32c: u32,
+}
+
+impl Lineage {
+    fn of(bytes: &[u8]) -> Self {
+        Self { len: bytes.len() as u64, crc32c: crc32c::crc32c(bytes) }
+    }
+}
+
 /// The file's place.
 #[derive(Debug, Clone)]
 pub(crate) struct SnapshotFile(PathBuf);
@@ -44,7 +57,7 @@ impl SnapshotFile {
 
     /// The last rule set that was in force; `None` where there was none. One that cannot be read
     /// is an error: the caller must not take it for none.
-    pub(crate) fn read(&self) -> io::Result<Option<Snapshot>> {
+    pub(crate) fn read(&self) -> io::Result<Option<(Snapshot, Lineage)>> {
         let bytes = match std::fs::read(&self.0) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -69,26 +82,33 @@ impl SnapshotFile {
         }
         let rules =
             sluice_api::snapshot::decode(body).map_err(|error| damaged(error.to_string()))?;
-        Ok(Some(Snapshot { revision: header.revision, version: header.version, rules }))
+        let snapshot = Snapshot { revision: header.revision, version: header.version, rules };
+        Ok(Some((snapshot, Lineage::of(&bytes))))
     }
 
-    /// Replaces the file. Gives its length.
-    pub(crate) fn write(&self, revision: u64, version: &str, rules: &RuleSet) -> io::Result<u64> {
+    /// Replaces the file. Gives its length and its lineage.
+    pub(crate) fn write(
+        &self,
+        revision: u64,
+        version: &str,
+        rules: &RuleSet,
+    ) -> io::Result<(u64, Lineage)> {
         let body = sluice_api::snapshot::encode(rules);
         let len = body.len() as u64;
         let header = Header { format: FORMAT, revision, version: version.to_owned(), len };
         let unfinished = self.0.with_extension("new");
+        let mut bytes = serde_json::to_vec(&header)?;
+        bytes.push(b'\n');
+        bytes.extend(body);
         let mut file = File::create(&unfinished)?;
-        serde_json::to_writer(&mut file, &header)?;
-        file.write_all(b"\n")?;
-        file.write_all(&body)?;
+        file.write_all(&bytes)?;
         file.sync_all()?;
         std::fs::rename(&unfinished, &self.0)?;
         // The rename itself must survive a crash too.
         if let Some(directory) = self.0.parent() {
             File::open(directory)?.sync_all()?;
         }
-        Ok(len)
+        Ok((bytes.len() as u64, Lineage::of(&bytes)))
     }
 }
 
@@ -107,7 +127,10 @@ mod tests {
         rules.insert(Pod::new("shop", "web").with_address([10, 0, 0, 1].into())).unwrap();
         let snapshot = Snapshot { revision: 7, version: "line\nbreak".into(), rules };
         file.write(snapshot.revision, &snapshot.version, &snapshot.rules).unwrap();
-        assert_eq!(file.read().unwrap(), Some(snapshot.clone()));
+        let (read, lineage) = file.read().unwrap().unwrap();
+        assert_eq!(read, snapshot);
+        let other = file.write(8, &snapshot.version, &snapshot.rules).unwrap().1;
+        assert_ne!(lineage, other);
 
         let bytes = std::fs::read(&file.0).unwrap();
         for len in 0..bytes.len() {

@@ -7,7 +7,7 @@ use sluice_policy::model::RuleSet;
 
 use crate::candidate::rules_after;
 use crate::journal::Journal;
-use crate::snapshot::{Snapshot, SnapshotFile};
+use crate::snapshot::{Lineage, Snapshot, SnapshotFile};
 
 /// The changes may take as much room as the snapshot, or this much, before a new snapshot is
 /// written. Replaying a mebibyte takes some milliseconds.
@@ -17,6 +17,7 @@ const JOURNAL_LEN_MIN: u64 = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Store {
     snapshot: SnapshotFile,
+    lineage: Lineage,
     journal: Journal,
     journal_len: u64,
     journal_len_max: u64,
@@ -32,25 +33,34 @@ impl Store {
     pub(crate) fn open(directory: &Path) -> io::Result<(Self, Option<Snapshot>)> {
         let snapshot = SnapshotFile::in_directory(directory)?;
         let journal = Journal(directory.join("rules.journal"));
-        let mut last = snapshot.read()?;
+        let mut last = None;
         // Without a snapshot there is nothing that a change could build on.
-        if let Some(last) = &mut last {
-            for record in journal.read()? {
-                // A crash between a snapshot and the clearing of the journal leaves older ones.
-                if record.revision <= last.revision {
-                    continue;
-                }
-                if record.revision != last.revision + 1 {
-                    let what = format!("no change leads to revision {}", record.revision);
+        if let Some((mut it, lineage)) = snapshot.read()? {
+            for record in journal.read(lineage)? {
+                if record.revision != it.revision + 1 {
+                    let what = format!(
+                        "{}: no change leads to revision {}",
+                        journal.0.display(),
+                        record.revision
+                    );
                     return Err(io::Error::new(io::ErrorKind::InvalidData, what));
                 }
-                last.revision = record.revision;
-                last.version = record.version;
-                last.rules = rules_after(std::mem::take(&mut last.rules), record.change);
+                it.revision = record.revision;
+                it.version = record.version;
+                it.rules = rules_after(std::mem::take(&mut it.rules), record.change);
             }
+            last = Some(it);
         }
         // What was passed over at the journal's end must not come before the next record.
-        let store = Self { snapshot, journal, journal_len: 0, journal_len_max: 0, is_behind: true };
+        let lineage = Lineage::default();
+        let store = Self {
+            snapshot,
+            lineage,
+            journal,
+            journal_len: 0,
+            journal_len_max: 0,
+            is_behind: true,
+        };
         Ok((store, last))
     }
 
@@ -68,10 +78,12 @@ impl Store {
         let fits = self.journal_len + change.len() as u64 <= self.journal_len_max;
         let is_behind = std::mem::replace(&mut self.is_behind, true);
         if fits && !is_behind {
-            self.journal_len += self.journal.append(revision, version, change)?;
+            self.journal_len += self.journal.append(self.lineage, revision, version, change)?;
         } else {
-            let len = self.snapshot.write(revision, version, rules)?;
+            let (len, lineage) = self.snapshot.write(revision, version, rules)?;
+            // Should this fail, what is in the journal is of another lineage.
             self.journal.clear()?;
+            self.lineage = lineage;
             self.journal_len = 0;
             self.journal_len_max = len.max(JOURNAL_LEN_MIN);
         }
@@ -114,13 +126,13 @@ mod tests {
             assert_eq!((last.revision, &last.rules), (revision, &rules));
         }
         let snapshot = SnapshotFile::in_directory(directory.path()).unwrap();
-        assert_eq!(snapshot.read().unwrap().unwrap().revision, 1, "the rest is in the journal");
+        assert_eq!(snapshot.read().unwrap().unwrap().0.revision, 1, "the rest is in the journal");
 
         // After a restart the first write is a snapshot.
         let (mut store, last) = Store::open(directory.path()).unwrap();
         let mut rules = last.unwrap().rules;
         commit(&mut store, &mut rules, 6);
-        assert_eq!(snapshot.read().unwrap().unwrap().revision, 6);
+        assert_eq!(snapshot.read().unwrap().unwrap().0.revision, 6);
         assert_eq!(reopened(directory.path()).rules, rules);
     }
 
@@ -139,21 +151,36 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_an_older_snapshot_would_not_lead_to_is_damage() {
+    fn a_journal_of_another_snapshot_is_passed_over() {
         let directory = tempfile::tempdir().unwrap();
         let (mut store, _) = Store::open(directory.path()).unwrap();
         let mut rules = RuleSet::default();
-        for revision in 1..=3 {
+        for revision in 1..=4 {
             commit(&mut store, &mut rules, revision);
         }
-        // A snapshot that already holds what the journal says is no damage.
+        // As if the process had died after the snapshot and before the journal was cleared.
         let snapshot = SnapshotFile::in_directory(directory.path()).unwrap();
-        snapshot.write(3, "v", &rules).unwrap();
-        assert_eq!(reopened(directory.path()).rules, rules);
-        snapshot.write(0, "v", &RuleSet::default()).unwrap();
-        let error = Store::open(directory.path()).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        for revision in [1, 3, 4] {
+            let mut fresh = RuleSet::default();
+            fresh.insert(Namespace::new("fresh")).unwrap();
+            snapshot.write(revision, "v", &fresh).unwrap();
+            let last = reopened(directory.path());
+            assert_eq!((last.revision, last.rules), (revision, fresh));
+        }
         fs::remove_file(directory.path().join("rules.snapshot")).unwrap();
         assert_eq!(Store::open(directory.path()).unwrap().1, None);
+    }
+
+    #[test]
+    fn a_gap_in_the_journal_is_damage() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(directory.path()).unwrap();
+        let mut rules = RuleSet::default();
+        for revision in [1, 2, 4] {
+            commit(&mut store, &mut rules, revision);
+        }
+        let error = Store::open(directory.path()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(error.to_string().contains("no change leads to revision 4"), "{error}");
     }
 }

@@ -40,7 +40,7 @@ use self::policies::Policies;
 use self::population::Population;
 use self::sets::Sets;
 use crate::model::{Change, Fault, Name, ObjectKey, RuleSet};
-use crate::validate::{Owners, validate_object};
+use crate::validate::{Owners, Update, validate_object};
 
 /// What the compiler must know besides the rule set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,9 +109,9 @@ impl Compiler {
             edit.set_node(node, nodes.compiled(node.0));
         }
         Self {
-            options,
             rules: RuleSet::default(),
-            owners: Owners::default(),
+            owners: Owners::new(options.local_node.clone()),
+            options,
             table: Arc::new(edit.finish(0)),
             pods: HashMap::new(),
             endpoints: Slab::default(),
@@ -168,16 +168,15 @@ impl Compiler {
     ///
     /// All faults of the change; then nothing has changed.
     pub fn apply(&mut self, change: Change, revision: u64) -> Result<&Arc<Table>, Vec<Fault>> {
-        let faults = self.check(&change);
-        if !faults.is_empty() {
-            return Err(faults);
-        }
+        let update = self.check(&change)?;
+        self.owners.take(update);
         self.carry_out(change, revision);
         Ok(&self.table)
     }
 
-    /// All faults of a change, sorted by object and field.
-    fn check(&self, change: &Change) -> Vec<Fault> {
+    /// What a change does to the owners of addresses, or all its faults, sorted by object and
+    /// field.
+    fn check(&self, change: &Change) -> Result<Update, Vec<Fault>> {
         let mut faults: Vec<Fault> = change.upserts.iter().flat_map(validate_object).collect();
         let mut named = BTreeSet::new();
         let upserts = change.upserts.iter().map(|object| object.key());
@@ -189,9 +188,13 @@ impl Compiler {
         for key in change.removals.iter().filter(|key| !self.rules.contains(key)) {
             faults.push(fault_of(key, "it is to be removed, but the rule set does not have it"));
         }
-        faults.extend(self.owners.faults(change));
+        match self.owners.after(change) {
+            Ok(update) if faults.is_empty() => return Ok(update),
+            Ok(_) => {}
+            Err(others) => faults.extend(others),
+        }
         faults.sort();
-        faults
+        Err(faults)
     }
 }
 

@@ -52,15 +52,18 @@ pub struct VerdictChange {
 
 /// Compares two tables. At most `verdicts_max` verdicts are listed; all are counted.
 ///
-/// `progress` is told after each step how many of how many are done. The cost is the square of
-/// the number of parties that are not alike.
-#[must_use]
+/// `go_on` is told after each step how many of how many are done, and says whether to. The cost
+/// is the square of the number of parties that are not alike.
+///
+/// # Errors
+///
+/// [`Stopped`], if it is told to stop.
 pub fn diff(
     before: &Table,
     after: &Table,
     verdicts_max: usize,
-    mut progress: impl FnMut(usize, usize),
-) -> Diff {
+    mut go_on: impl FnMut(usize, usize) -> bool,
+) -> Result<Diff, Stopped> {
     let parties = Parties::of(before, after);
     let mut stretches = Stretches::new(before, after);
     let mut verdicts = Vec::new();
@@ -76,15 +79,18 @@ pub fn diff(
             if changes.is_empty() {
                 continue;
             }
-            for (from, to) in source.pairs_with(destination) {
-                verdicts_total += changes.len() as u64;
+            verdicts_total += source.pairs_len(destination) * changes.len() as u64;
+            // In the order of the list, so more of them would be cut anyway.
+            for (from, to) in source.pairs_with(destination).take(verdicts_max) {
                 verdicts.extend(changes.iter().map(|change| change.between(from, to)));
             }
             if verdicts.len() > KEPT_MAX.max(2 * verdicts_max) {
                 keep_first(&mut verdicts, verdicts_max);
             }
         }
-        progress(done + 1, classes.len());
+        if !go_on(done + 1, classes.len()) {
+            return Err(Stopped);
+        }
     }
     let is_whole = verdicts.len() as u64 == verdicts_total;
     keep_first(&mut verdicts, usize::MAX);
@@ -93,8 +99,13 @@ pub fn diff(
     }
     verdicts.truncate(verdicts_max);
     let (pods_added, pods_removed) = parties.into_added_and_removed();
-    Diff { verdicts, verdicts_total, pods_added, pods_removed }
+    Ok(Diff { verdicts, verdicts_total, pods_added, pods_removed })
 }
+
+/// The comparison was told to stop before it was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the comparison was stopped before it was done")]
+pub struct Stopped;
 
 /// How many verdicts are gathered before the list is sorted and cut.
 const KEPT_MAX: usize = 65_536;

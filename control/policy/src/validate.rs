@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use self::cluster::check_cluster_policy;
-pub(crate) use self::owners::Owners;
+pub(crate) use self::owners::{Owners, Update};
 use crate::model::{
     Block, Change, Fault, LabelSelector, Labels, NAMESPACE_NAME_LABEL, Namespace, NetworkPolicy,
     Node, Object, Operator, Peer, Peers, Pod, Port, Ports, Problem, Rule, RuleSet,
@@ -25,7 +25,7 @@ use crate::model::{
 pub fn validate(rules: &RuleSet) -> Vec<Fault> {
     let change = Change { upserts: rules.clone().into_objects().collect(), removals: Vec::new() };
     let mut faults: Vec<Fault> = change.upserts.iter().flat_map(validate_object).collect();
-    faults.extend(Owners::default().faults(&change));
+    faults.extend(Owners::new(None).after(&change).err().unwrap_or_default());
     faults.sort();
     faults
 }

@@ -34,8 +34,12 @@ pub(crate) fn run(
         let after =
             offline::table(&loaded.rules, node).map_err(|faults| offline::refuse(&faults))?;
         let progress = Progress::of("comparing");
-        let found = diff(&before, &after, arguments.limit, |done, all| progress.at(done, all));
+        let found = diff(&before, &after, arguments.limit, |done, all| {
+            progress.at(done, all);
+            true
+        });
         progress.done();
+        let found = found.map_err(Failure::refused)?;
         return show(&found, &found, output, |_| Ok(()));
     }
     let order = DiffOrder {

@@ -42,7 +42,6 @@ struct Touched {
 impl Compiler {
     /// Carries out a change that has no faults.
     pub(super) fn carry_out(&mut self, change: Change, revision: u64) {
-        self.owners.update(&change);
         let keys = self.take_over(change);
         let mut touched = Touched::default();
         for key in &keys {

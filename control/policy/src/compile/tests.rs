@@ -7,8 +7,8 @@ use sluice_core::table::{Party, Table};
 
 use super::*;
 use crate::model::{
-    Block, LabelSelector, NamedPort, NetworkPolicy, Object, Peer, Pod, PolicyPort, PolicyType,
-    Port, Protocol, Rule,
+    Block, LabelSelector, NamedPort, NetworkPolicy, Node, Object, Peer, Pod, PolicyPort,
+    PolicyType, Port, Protocol, Rule,
 };
 
 const BOTH: [PolicyType; 2] = [PolicyType::Ingress, PolicyType::Egress];
@@ -125,4 +125,21 @@ fn faults_stop_the_compilation() {
     rules.replace(Pod::new("x", "twin").with_address(v4(1)));
     let faults = compile(&rules, &CompileOptions::default()).unwrap_err();
     assert_eq!(faults.len(), 1);
+}
+
+/// A pod that names no node is on this one, so its address cannot be another node's: the table
+/// could tell only one of them.
+#[test]
+fn a_pod_in_the_local_nodes_network_keeps_other_nodes_from_its_address() {
+    let host = Pod { host_network: true, ..Pod::new("x", "h") }.with_address(v4(99));
+    let node =
+        |name: &str| Node { name: name.to_owned(), addresses: vec![v4(99)], ..Node::default() };
+    let options = CompileOptions { local_node: Some("n1".to_owned()) };
+    for (name, faults) in [("n1", 0), ("other", 1)] {
+        let mut rules = cluster();
+        rules.replace(host.clone());
+        rules.replace(node(name));
+        let found = compile(&rules, &options).err().unwrap_or_default();
+        assert_eq!(found.len(), faults, "{name}: {found:?}");
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Places that either table treats alike form a class, of which one is judged for all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
@@ -60,7 +60,17 @@ impl Class {
         self.members.iter().find_map(first)
     }
 
-    /// The names of all pairs of different parties.
+    /// How many pairs of different parties there are.
+    pub(super) fn pairs_len(&self, other: &Self) -> u64 {
+        let mut here: HashMap<usize, u64> = HashMap::new();
+        for (place, _) in &self.members {
+            *here.entry(place.party).or_default() += 1;
+        }
+        let same: u64 = other.members.iter().filter_map(|(place, _)| here.get(&place.party)).sum();
+        self.members.len() as u64 * other.members.len() as u64 - same
+    }
+
+    /// The names of all pairs of different parties, sorted.
     pub(super) fn pairs_with<'a>(
         &'a self,
         other: &'a Self,
@@ -81,27 +91,41 @@ impl Parties {
             let there = after.endpoint_named(&pod.name).and_then(|id| after.endpoint(id));
             match there {
                 Some(other) if pod.identity.is_none() && other.identity.is_none() => {}
-                Some(other) if !other.addresses.is_empty() || pod.addresses.is_empty() => {
-                    if pod.addresses.is_empty() && !other.addresses.is_empty() {
-                        added.push(pod.name.to_string());
-                    }
+                Some(other) => {
                     found.party(&pod.name, &pod.addresses, &other.addresses);
+                    // What it can be reached by comes and goes as a pod does.
+                    for (is_v6, family) in [(false, "IPv4"), (true, "IPv6")] {
+                        let has = |list: &[IpAddr]| list.iter().any(|it| it.is_ipv6() == is_v6);
+                        let name = || format!("{} ({family})", pod.name);
+                        match (has(&pod.addresses), has(&other.addresses)) {
+                            (true, false) => removed.push(name()),
+                            (false, true) => added.push(name()),
+                            _ => {}
+                        }
+                    }
                 }
-                _ => removed.push(pod.name.to_string()),
+                None => removed.push(pod.name.to_string()),
             }
         }
         let new = after.endpoints().filter(|(_, pod)| before.endpoint_named(&pod.name).is_none());
         added.extend(new.map(|(_, pod)| pod.name.to_string()));
-        for (_, node) in before.nodes() {
-            let other = after.nodes().find(|(_, other)| other.name == node.name);
-            if let Some((_, other)) = other {
-                found.party(&format!("node {}", node.name), &node.addresses, &other.addresses);
-            }
+        // Nodes come and go by their addresses, which others can reach before and after.
+        let mut nodes: BTreeMap<&str, BTreeSet<IpAddr>> = BTreeMap::new();
+        for (_, node) in before.nodes().chain(after.nodes()) {
+            nodes.entry(&node.name).or_default().extend(&node.addresses);
+        }
+        for (name, addresses) in nodes {
+            let addresses: Vec<IpAddr> = addresses.into_iter().collect();
+            found.party(&format!("node {name}"), &addresses, &addresses);
         }
         found.outside();
         added.sort();
         removed.sort();
-        Self { classes: found.classes.into_values().collect(), added, removed }
+        let mut classes: Vec<Class> = found.classes.into_values().collect();
+        for class in &mut classes {
+            class.members.sort_by(|(_, one), (_, other)| one.cmp(other));
+        }
+        Self { classes, added, removed }
     }
 
     pub(super) fn classes(&self) -> &[Class] {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use sluice_core::address::NetworkId;
 use sluice_core::policy::Attempt;
 use sluice_core::ports::{ICMP, ICMPV6, Protocol, SCTP, TCP, UDP};
-use sluice_core::table::{Direction, Identity, Table, Tier};
+use sluice_core::table::{Direction, PolicySet, Table, Tier};
 
 use super::VerdictChange;
 use super::parties::Place;
@@ -28,7 +28,7 @@ pub(super) struct Stretches<'a> {
     before: &'a Table,
     after: &'a Table,
     /// By the sets that have a say, told apart by where they are.
-    known: HashMap<[usize; 4], Vec<(Protocol, u16)>>,
+    known: HashMap<[usize; 12], Vec<(Protocol, u16)>>,
 }
 
 impl Change {
@@ -102,19 +102,19 @@ impl<'a> Stretches<'a> {
             (of(before, destination.before), Direction::Ingress),
             (of(after, destination.after), Direction::Ingress),
         ];
-        let key = identities.map(|(identity, _)| {
-            identity.map_or(0, |it| std::ptr::from_ref::<Identity>(it).addr())
-        });
+        let tiers = [Tier::Admin, Tier::NetworkPolicy, Tier::Baseline];
+        let sets = || {
+            identities.into_iter().flat_map(|(identity, direction)| {
+                tiers.map(|tier| identity.and_then(|it| it.tiers(direction).of(tier)))
+            })
+        };
+        let mut key = [0; 12];
+        for (place, set) in key.iter_mut().zip(sets()) {
+            *place = set.map_or(0, |set| std::ptr::from_ref::<PolicySet>(set).addr());
+        }
         self.known.entry(key).or_insert_with(|| {
-            let mut borders = BTreeSet::new();
-            for (identity, direction) in identities {
-                let Some(identity) = identity else { continue };
-                for tier in [Tier::Admin, Tier::NetworkPolicy, Tier::Baseline] {
-                    let set = identity.tiers(direction).of(tier);
-                    let ports = set.into_iter().flat_map(|set| set.port_sets());
-                    borders.extend(ports.flat_map(|ports| ports.borders()));
-                }
-            }
+            let ports = sets().flatten().flat_map(|set| set.port_sets());
+            let borders: BTreeSet<_> = ports.flat_map(|ports| ports.borders()).collect();
             borders.into_iter().filter(|(_, port)| *port > 0).collect()
         })
     }

@@ -11,8 +11,9 @@ use sluice_core::table::Party;
 use super::*;
 use crate::compile::{CompileOptions, compile};
 use crate::model::{
-    Block, LabelSelector, NetworkPolicy, Object, Peer, Pod, PolicyPort, PolicyType, Port, Protocol,
-    Rule, RuleSet,
+    Action, Block, ClusterNetworkPolicy, ClusterPeer, ClusterPorts, ClusterRule, LabelSelector,
+    NamespacedPods, NetworkPolicy, Node, Object, Peer, Pod, PolicyPort, PolicyType, Port, Protocol,
+    Rule, RuleSet, Tier,
 };
 use crate::oracle::generate;
 
@@ -54,7 +55,7 @@ fn lines(diff: &Diff) -> Vec<String> {
 #[test]
 fn nothing_differs_between_equal_tables() {
     let of = || table([to_db(vec![app("web")], Port::Number(5432))]);
-    assert_eq!(diff(&of(), &of(), ALL, |_, _| {}), Diff::default());
+    assert_eq!(diff(&of(), &of(), ALL, |_, _| true).unwrap(), Diff::default());
 }
 
 #[test]
@@ -62,7 +63,7 @@ fn a_wider_range_shows_as_the_ports_that_it_adds() {
     let before = table([to_db(vec![app("web")], Port::Number(5432))]);
     let after = table([to_db(vec![app("web")], Port::Range { first: 5400, last: 5500 })]);
     assert_eq!(
-        lines(&diff(&before, &after, ALL, |_, _| {})),
+        lines(&diff(&before, &after, ALL, |_, _| true).unwrap()),
         [
             "shop/web > shop/db: TCP 5400-5431: drop -> allow",
             "shop/web > shop/db: TCP 5433-5500: drop -> allow",
@@ -73,7 +74,7 @@ fn a_wider_range_shows_as_the_ports_that_it_adds() {
 #[test]
 fn isolation_shows_for_every_source_and_what_is_outside() {
     let after = table([to_db(vec![app("web")], Port::Number(5432))]);
-    let found = diff(&table([]), &after, ALL, |_, _| {});
+    let found = diff(&table([]), &after, ALL, |_, _| true).unwrap();
     let expected = [
         "elsewhere outside (IPv4) > shop/db: any: allow -> drop",
         "shop/batch > shop/db: any: allow -> drop",
@@ -87,7 +88,7 @@ fn isolation_shows_for_every_source_and_what_is_outside() {
     assert_eq!(lines(&found).into_iter().collect::<BTreeSet<_>>(), sorted);
     assert_eq!(found.verdicts_total, 7);
 
-    let cut = diff(&table([]), &after, 2, |_, _| {});
+    let cut = diff(&table([]), &after, 2, |_, _| true).unwrap();
     assert_eq!((cut.verdicts.len(), cut.verdicts_total), (2, 7));
     assert_eq!(cut.verdicts, found.verdicts[..2]);
 }
@@ -98,7 +99,7 @@ fn a_block_that_moves_is_named_by_its_addresses() {
     let before = table([to_db(vec![block("203.0.113.0/25")], Port::Number(1))]);
     let after = table([to_db(vec![block("203.0.113.0/24")], Port::Number(1))]);
     assert_eq!(
-        lines(&diff(&before, &after, ALL, |_, _| {})),
+        lines(&diff(&before, &after, ALL, |_, _| true).unwrap()),
         ["203.0.113.128/25 > shop/db: TCP 1-1: drop -> allow"]
     );
 }
@@ -106,10 +107,52 @@ fn a_block_that_moves_is_named_by_its_addresses() {
 #[test]
 fn pods_that_come_and_go_are_told_apart_from_verdicts() {
     let new = Pod::new("shop", "new").with_address([10, 0, 0, 9].into());
-    let found = diff(&table([]), &table([new.into()]), ALL, |_, _| {});
+    let found = diff(&table([]), &table([new.into()]), ALL, |_, _| true).unwrap();
     assert_eq!(found.pods_added, ["shop/new"]);
-    let back = diff(&table([Pod::new("shop", "old").into()]), &table([]), ALL, |_, _| {});
+    let back =
+        diff(&table([Pod::new("shop", "old").into()]), &table([]), ALL, |_, _| true).unwrap();
     assert_eq!((back.pods_removed, back.verdicts_total), (vec!["shop/old".to_owned()], 0));
+}
+
+#[test]
+fn a_node_that_goes_shows_at_its_address() {
+    let guard = ClusterNetworkPolicy {
+        name: "guard".to_owned(),
+        tier: Tier::Admin,
+        priority: 0,
+        subject: NamespacedPods::default(),
+        ingress: vec![],
+        egress: vec![ClusterRule {
+            name: String::new(),
+            action: Action::Deny,
+            peers: vec![ClusterPeer::Nodes(LabelSelector::everything())],
+            ports: ClusterPorts::All,
+        }],
+    };
+    let node = Node {
+        name: "other".to_owned(),
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+        ..Node::default()
+    };
+    let before = table([guard.clone().into(), node.into()]);
+    let found = diff(&before, &table([guard.into()]), ALL, |_, _| true).unwrap();
+    let expected =
+        ["batch", "db", "web"].map(|pod| format!("shop/{pod} > node other: any: drop -> allow"));
+    assert_eq!(lines(&found), expected);
+}
+
+#[test]
+fn a_pod_that_changes_its_ip_version_comes_and_goes() {
+    let web = |address: &str| Pod::new("shop", "x").with_address(address.parse().unwrap());
+    let (before, after) = (table([web("10.0.0.9").into()]), table([web("fd00::9").into()]));
+    let found = diff(&before, &after, ALL, |_, _| true).unwrap();
+    assert_eq!(found.pods_added, ["shop/x (IPv6)"]);
+    assert_eq!(found.pods_removed, ["shop/x (IPv4)"]);
+}
+
+#[test]
+fn it_stops_when_it_is_told_to() {
+    assert_eq!(diff(&table([]), &table([]), ALL, |_, _| false), Err(Stopped));
 }
 
 /// Whatever attempt two random tables judge differently is in their diff, and what is in the diff
@@ -127,7 +170,7 @@ fn a_diff_is_complete_and_true() {
             compiler.apply(change, 2).unwrap();
         }
         let after = compiler.table();
-        let found = diff(&before, after, ALL, |_, _| {});
+        let found = diff(&before, after, ALL, |_, _| true).unwrap();
         let mut attempts = generate::attempts(&rules, seed, 60);
         attempts.extend(generate::attempts(compiler.rules(), seed, 60));
         for attempt in attempts {
