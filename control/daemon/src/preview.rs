@@ -9,11 +9,11 @@ use sluice_core::address::NetworkId;
 use sluice_core::flow::FiveTuple;
 use sluice_core::judge::Established;
 use sluice_core::policy::Attempt;
-use sluice_core::ports::{ICMP, ICMPV6, SCTP, TCP, UDP};
+use sluice_core::ports::{SCTP, TCP, UDP};
 use sluice_core::table::{Party, Table};
 use sluice_engine::Engine;
 use sluice_policy::diff::diff;
-use sluice_policy::explain::{holder, why_dropped};
+use sluice_policy::explain::{holder, protocol_name, why_dropped};
 
 /// How long a preview may take: it runs beside the workers.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -75,7 +75,7 @@ impl Candidate<'_> {
             to: holder(self.before, destination),
             source,
             destination,
-            protocol: name_of(protocol),
+            protocol: protocol_name(protocol),
             source_port: has_ports.then_some(opening.source_port),
             destination_port: port,
             reason,
@@ -94,20 +94,10 @@ impl Candidate<'_> {
     }
 }
 
-fn name_of(protocol: u8) -> String {
-    match protocol {
-        TCP => "TCP".into(),
-        UDP => "UDP".into(),
-        SCTP => "SCTP".into(),
-        ICMP => "ICMP".into(),
-        ICMPV6 => "ICMPv6".into(),
-        number => format!("IP protocol {number}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sluice_core::ports::ICMP;
     use sluice_policy::compile::{CompileOptions, compile};
     use sluice_policy::model::{LabelSelector, NetworkPolicy, Pod, PolicyType, RuleSet};
 

@@ -335,14 +335,7 @@ impl Scene<'_> {
 
     /// Such as `TCP 443`.
     fn asked(&self) -> String {
-        let protocol = match self.attempt.protocol {
-            ports::TCP => "TCP".to_owned(),
-            ports::UDP => "UDP".to_owned(),
-            ports::SCTP => "SCTP".to_owned(),
-            ports::ICMP => "ICMP".to_owned(),
-            ports::ICMPV6 => "ICMPv6".to_owned(),
-            number => format!("IP protocol {number}"),
-        };
+        let protocol = protocol_name(self.attempt.protocol);
         match self.attempt.port {
             Some(port) => format!("{protocol} {port}"),
             None => protocol,
@@ -351,6 +344,19 @@ impl Scene<'_> {
 
     fn name(&self, address: IpAddr) -> String {
         holder(self.table, address)
+    }
+}
+
+/// What to call an IP protocol.
+#[must_use]
+pub fn protocol_name(protocol: ports::Protocol) -> String {
+    match protocol {
+        ports::TCP => "TCP".to_owned(),
+        ports::UDP => "UDP".to_owned(),
+        ports::SCTP => "SCTP".to_owned(),
+        ports::ICMP => "ICMP".to_owned(),
+        ports::ICMPV6 => "ICMPv6".to_owned(),
+        number => format!("IP protocol {number}"),
     }
 }
 
