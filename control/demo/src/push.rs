@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use sluice_api::backend::{CommitOrder, Committed, Content, Refused};
+use sluice_api::backend::{
+    CommitOrder, Committed, Content, DIFF_LIMIT_MAX, DiffOrder, Preview, Refused,
+};
 use sluice_api::client::{Client, ClientError, Endpoint};
 use sluice_policy::model::RuleSet;
 
@@ -35,5 +37,22 @@ pub fn push(socket: &Path, rules: &RuleSet, version: &str) -> Result<Committed, 
             content: Content::Snapshot(rules.clone()),
         };
         client.commit(&order).await?.map_err(PushError::Refused)
+    })
+}
+
+/// What [`push`] would change, without changing anything.
+///
+/// # Errors
+/// [`PushError`].
+pub fn preview(socket: &Path, rules: &RuleSet) -> Result<Preview, PushError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let client = Client::connect(&Endpoint::Unix(socket.into())).await?;
+        let order = DiffOrder {
+            content: Content::Snapshot(rules.clone()),
+            base_revision: None,
+            limit: DIFF_LIMIT_MAX,
+        };
+        client.diff(&order).await?.map_err(PushError::Refused)
     })
 }

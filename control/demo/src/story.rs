@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use sluice_demo::push::{PushError, push};
+use sluice_demo::push::{PushError, preview, push};
 use sluice_demo::stage::{ALLOWED_OUTSIDE, GATEWAYS, NODE, OTHER_OUTSIDE, Stage, StageError};
 use sluice_demo::transfer::Transfer;
 use sluice_lab::probe::{self, Probe};
@@ -248,12 +248,14 @@ impl<'a> Story<'a> {
             if !wait_until(Duration::from_secs(5), || transfer.echoed() > 0) {
                 return Err(DemoError::NoTransfer(from));
             }
-            transfers.push((from, to, service, goes_on, transfer));
+            transfers.push((from, to, service, goes_on, address, transfer));
         }
         let mut rules = self.rules.clone();
         for object in self.tightened.clone().into_objects() {
             rules.replace(object);
         }
+        let preview = preview(&self.stage.socket(), &rules)?;
+        println!("Verdicts that change, by the preview: {}.", preview.diff.verdicts_total);
         let committed = push(&self.stage.socket(), &rules, "the story, tightened")?;
         println!("Revision {} is in force.", committed.revision);
         // What was under way when the table changed may still arrive.
@@ -262,17 +264,25 @@ impl<'a> Story<'a> {
         std::thread::sleep(STANDSTILL);
         self.check_interrupted()?;
         let mut differences = 0;
-        for ((from, to, service, goes_on, transfer), before) in transfers.iter().zip(before) {
+        for ((from, to, service, goes_on, address, transfer), before) in
+            transfers.iter().zip(before)
+        {
             let moved = transfer.echoed() - before;
             let word = |goes_on: bool| if goes_on { "goes on" } else { "stops" };
-            let same = (moved > 0) == *goes_on;
+            let foretold = !preview.connections.iter().any(|it| {
+                it.from == *from
+                    && it.destination == address.ip()
+                    && it.destination_port == Some(address.port())
+            });
+            let same = (moved > 0) == *goes_on && foretold == *goes_on;
             differences += usize::from(!same);
             println!(
-                "  {:<15} -> {:<16}{:<9} expected: {:<8} observed: {:<8} {:>7.1} MB/s{}",
+                "  {:<15} -> {:<16}{:<9} expected: {:<8} preview: {:<8} observed: {:<8} {:>7.1} MB/s{}",
                 from,
                 to,
                 service.name(),
                 word(*goes_on),
+                word(foretold),
                 word(moved > 0),
                 moved as f64 / 1e6 / STANDSTILL.as_secs_f64(),
                 if same { "" } else { "   DIFFERS" }
