@@ -18,7 +18,9 @@ pub(super) fn advise(survey: &Survey<'_>) -> Vec<Advice> {
     if survey.objects.pods().len() == 0 {
         return Vec::new();
     }
-    let advice = survey.rules.iter().flat_map(|rule| {
+    // One that fails closed is not read any further.
+    let rules = survey.rules.iter().filter(|rule| !rule.fails_closed);
+    let advice = rules.flat_map(|rule| {
         let names = names(rule.policy, rule.direction, rule.index);
         names.into_iter().filter_map(move |(field, name)| {
             let remark = remark(survey, rule, &name)?;

@@ -52,7 +52,9 @@ fn subject(survey: &Survey<'_>, policy: &NetworkPolicy) -> Option<Found> {
     let hint = match elsewhere.as_str() {
         "" => String::new(),
         elsewhere => {
-            format!("; pods that match are in {elsewhere}: a policy selects in its own only")
+            format!(
+                "; pods that match are in {elsewhere}: a policy selects only in its own namespace"
+            )
         }
     };
     Some(("spec.podSelector".to_owned(), format!("selects no pod: {why}{hint}")))

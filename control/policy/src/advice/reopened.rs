@@ -11,6 +11,7 @@ use sluice_core::table::Direction;
 use super::blocks::part_in;
 use super::peers::PeerNo;
 use super::policies::Written;
+use super::ports::Numbers;
 use super::survey::{Rule, Survey};
 use super::{Advice, words};
 use crate::compile::lower::PeerTerm;
@@ -135,8 +136,12 @@ fn opener(
     let place = other.peers.iter().position(|it| *it == peer).unwrap_or_default();
     let policy = words::policy(other.policy, rule.policy);
     let (field, peers) = (words::field(other), words::peers(other.direction));
+    let ports = match other.ports.cover(&rule.ports, &|_| Numbers::new()) {
+        true => "",
+        false => " to some of these ports",
+    };
     match part {
-        None => format!("{field} of {policy} admits everybody"),
+        None => format!("{field} of {policy} admits everybody{ports}"),
         Some((part, holed)) => {
             let part = match part {
                 part if part == hole && holed => "some of it".to_owned(),
@@ -144,7 +149,7 @@ fn opener(
                 part if holed => format!("some of {part}"),
                 part => part.to_string(),
             };
-            format!("{field}.{peers}[{place}] of {policy} admits {part}")
+            format!("{field}.{peers}[{place}] of {policy} admits {part}{ports}")
         }
     }
 }

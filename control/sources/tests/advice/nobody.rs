@@ -36,7 +36,7 @@ fn a_policy_that_selects_no_pod() {
             "shop/p",
             "matchLabels: { app: api }",
             "selects no pod: of the pods in namespace shop none has app=api; there app is db and \
-             web; pods that match are in namespace bank: a policy selects in its own only",
+             web; pods that match are in namespace bank: a policy selects only in its own namespace",
         ),
         (
             "ghost/p",

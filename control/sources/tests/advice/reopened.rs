@@ -28,7 +28,7 @@ fn a_hole_that_a_rule_of_the_same_policy_opens() {
                  [10.1.0.0/17] }} }}], ports: [{{ port: 80 }}] }}"
             ),
             "0]: 10.1.0.0/16 is taken out here, but spec.egress[1].to[0] of this policy admits some \
-             of it",
+             of it to some of these ports: rules",
         ),
     ] {
         assert_advice_in("", &[egress("shop/p", "", &rules)], &[&format!("{at}{expected}")]);
