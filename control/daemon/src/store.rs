@@ -10,7 +10,7 @@ use crate::journal::Journal;
 use crate::snapshot::{Lineage, Snapshot, SnapshotFile};
 
 /// The changes may take as much room as the snapshot, or this much, before a new snapshot is
-/// written. Replaying a mebibyte takes some milliseconds.
+/// written.
 const JOURNAL_LEN_MIN: u64 = 1 << 20;
 
 /// The state directory.

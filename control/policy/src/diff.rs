@@ -2,8 +2,9 @@
 //!
 //! Each verdict is one call of [`Table::decide`] on either table. Parties that both tables treat
 //! alike (same identities, same blocks, same node) are judged once for all, and ports once for
-//! each stretch within which neither table can change its mind. So the answer is complete: it
-//! covers every port, every pod and every address outside.
+//! each stretch within which neither table can change its mind. So the answer covers every port,
+//! every pod that both tables have, every node and every address outside; of a stretch of
+//! addresses that begins with thousands of pods, the strangers behind them are passed over.
 
 mod parties;
 mod ports;
