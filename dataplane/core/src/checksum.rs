@@ -1,16 +1,85 @@
-//! Completing the partial transport checksums of frames that never crossed a wire.
+//! Checksums: telling those that are wrong, and completing those that are partial.
 //!
 //! The kernel hands a veth a frame whose TCP or UDP checksum field holds only the sum over the
 //! pseudo-header, since no wire will damage it, and an SCTP packet without its CRC. Such a frame
 //! must be made whole before it leaves by a real NIC or reaches a stack that checks. Sums are
 //! etherparse's (RFC 1071), the CRC is crc32c's (RFC 9260, appendix A).
+//!
+//! A receiver ignores a packet whose checksum is wrong. A firewall that did not would follow
+//! connections that are not there, so such packets are dropped.
 
 use std::net::IpAddr;
 
 use etherparse::checksum::Sum16BitWords;
 
 use crate::packet::{Ip, Packet};
-use crate::ports::{SCTP, TCP, UDP};
+use crate::ports::{ICMP, ICMPV6, SCTP, TCP, UDP};
+
+/// Whether an IPv4 header, options included, adds up (RFC 791, 3.1).
+#[inline]
+pub(crate) fn is_ipv4_header_whole(header: &[u8]) -> bool {
+    Sum16BitWords::new().add_slice(header).ones_complement() == 0
+}
+
+/// Whether the checksum of the transport fits the bytes that it covers. A fragment passes: its
+/// checksum covers bytes that are elsewhere. So does a protocol whose checksum is not known.
+///
+/// Where `partial_checksums` is set, the frame has crossed no wire: the sum over the
+/// pseudo-header alone is as good, and an SCTP packet has no CRC yet.
+#[inline]
+#[must_use]
+pub fn is_whole(frame: &[u8], ip: &Ip, partial_checksums: bool) -> bool {
+    let end = ip.transport_offset + ip.transport_len;
+    let Some(transport) = frame.get(ip.transport_offset..end) else { return false };
+    if ip.fragment.is_some() {
+        return true;
+    }
+    let add_up = |sum: Sum16BitWords, bytes| sum.add_slice(bytes).ones_complement() == 0;
+    match ip.protocol {
+        TCP => {
+            let len = transport.len();
+            let sum = pseudo_header_sum(ip, len);
+            (partial_checksums && is_partial(transport, 16, &sum)) || add_up(sum, transport)
+        }
+        UDP => {
+            let Some(covered) = udp_datagram(transport) else { return false };
+            let sum = pseudo_header_sum(ip, covered.len());
+            // No checksum at all is for IPv4 only (RFC 768; RFC 8200, 8.1).
+            let has_none = covered.get(6..8) == Some(&[0, 0]) && ip.source.is_ipv4();
+            has_none || (partial_checksums && is_partial(covered, 6, &sum)) || add_up(sum, covered)
+        }
+        SCTP => partial_checksums || is_crc_right(transport),
+        ICMP if ip.source.is_ipv4() => add_up(Sum16BitWords::new(), transport),
+        ICMPV6 if ip.source.is_ipv6() => add_up(pseudo_header_sum(ip, transport.len()), transport),
+        _ => true,
+    }
+}
+
+/// The datagram without what follows the length in its header: options (RFC 9868) or nothing.
+fn udp_datagram(transport: &[u8]) -> Option<&[u8]> {
+    let [high, low] = *transport.get(4..)?.first_chunk::<2>()?;
+    transport.get(..usize::from(u16::from_be_bytes([high, low])))
+}
+
+/// Whether the field holds the pseudo-header's sum: as it is, where a whole checksum would be
+/// the complement of a sum.
+#[inline]
+fn is_partial(transport: &[u8], field_offset: usize, pseudo_header: &Sum16BitWords) -> bool {
+    let field = transport.get(field_offset..).and_then(|rest| rest.first_chunk::<2>());
+    let partial = (!pseudo_header.ones_complement()).to_ne_bytes();
+    field.is_some_and(|field| *field == partial)
+}
+
+fn is_crc_right(packet: &[u8]) -> bool {
+    const FIELD: std::ops::Range<usize> = 8..12;
+    let (Some(head), Some(field), Some(tail)) =
+        (packet.get(..FIELD.start), packet.get(FIELD), packet.get(FIELD.end..))
+    else {
+        return false;
+    };
+    let crc = crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(head), &[0; 4]), tail);
+    field == crc.to_le_bytes()
+}
 
 /// Completes the checksum of a TCP or UDP packet whose field holds the pseudo-header's sum
 /// alone, and computes that of every SCTP packet. Returns whether it wrote one.
@@ -27,14 +96,14 @@ pub fn complete(frame: &mut [u8], packet: &Packet) -> bool {
         UDP => 6,
         _ => return false,
     };
+    // A fragment holds a part of what the sum covers.
+    if ip.fragment.is_some() {
+        return false;
+    }
     let end = ip.transport_offset + ip.transport_len;
     let Some(transport) = frame.get_mut(ip.transport_offset..end) else { return false };
-    let Some(field) = transport.get(field_offset..).and_then(|rest| rest.first_chunk::<2>()) else {
-        return false;
-    };
-    let pseudo_header = pseudo_header_sum(ip);
-    // The partial sum is stored as it is, a complete one as its complement.
-    if !pseudo_header.ones_complement().to_ne_bytes().iter().zip(field).all(|(a, b)| !a == *b) {
+    let pseudo_header = pseudo_header_sum(ip, transport.len());
+    if !is_partial(transport, field_offset, &pseudo_header) {
         return false;
     }
     let Some(field) = transport.get_mut(field_offset..field_offset + 2) else { return false };
@@ -53,6 +122,9 @@ pub fn complete(frame: &mut [u8], packet: &Packet) -> bool {
 
 fn complete_sctp(frame: &mut [u8], ip: &Ip) -> bool {
     const FIELD: std::ops::Range<usize> = 8..12;
+    if ip.fragment.is_some() {
+        return false;
+    }
     let end = ip.transport_offset + ip.transport_len;
     let Some(transport) = frame.get_mut(ip.transport_offset..end) else { return false };
     let Some(field) = transport.get_mut(FIELD) else { return false };
@@ -65,8 +137,8 @@ fn complete_sctp(frame: &mut [u8], ip: &Ip) -> bool {
 }
 
 /// The sum over addresses, protocol and length (RFC 9293, 3.1; RFC 8200, 8.1).
-fn pseudo_header_sum(ip: &Ip) -> Sum16BitWords {
-    let len = u32::try_from(ip.transport_len).unwrap_or(u32::MAX).to_be_bytes();
+fn pseudo_header_sum(ip: &Ip, len: usize) -> Sum16BitWords {
+    let len = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
     let mut sum = Sum16BitWords::new();
     sum = match (ip.source, ip.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
@@ -106,7 +178,7 @@ mod tests {
         let packet = Packet::parse(frame).unwrap();
         let ip = packet.ip().unwrap();
         let offset = ip.transport_offset + if ip.protocol == TCP { 16 } else { 6 };
-        let partial = !pseudo_header_sum(ip).ones_complement();
+        let partial = !pseudo_header_sum(ip, ip.transport_len).ones_complement();
         frame[offset..offset + 2].copy_from_slice(&partial.to_ne_bytes());
         offset
     }
@@ -128,6 +200,58 @@ mod tests {
         }
     }
 
+    /// Whether a frame's transport checksum passes, on a wire and where it has crossed none.
+    fn is_whole(frame: &[u8]) -> (bool, bool) {
+        let packet = Packet::parse(frame).unwrap();
+        let ip = packet.ip().unwrap();
+        (super::is_whole(frame, ip, false), super::is_whole(frame, ip, true))
+    }
+
+    #[test]
+    fn a_whole_checksum_passes_a_wrong_one_does_not_and_a_partial_one_only_without_a_wire() {
+        for v6 in [false, true] {
+            for tcp in [false, true] {
+                for len in [0, 1, 2, 999] {
+                    let mut frame = build(v6, tcp, &vec![0xa5; len]);
+                    frame.extend([0xee; 5]);
+                    assert_eq!(is_whole(&frame), (true, true), "v6 {v6} tcp {tcp} len {len}");
+                    let offset = make_partial(&mut frame);
+                    assert_eq!(is_whole(&frame), (false, true));
+                    frame[offset] ^= 0x40;
+                    assert_eq!(is_whole(&frame), (false, false));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn only_ipv4_goes_without_a_udp_checksum() {
+        for v6 in [false, true] {
+            let mut frame = build(v6, false, b"x");
+            let offset = make_partial(&mut frame);
+            frame[offset..offset + 2].fill(0);
+            assert_eq!(is_whole(&frame), (!v6, !v6));
+        }
+    }
+
+    #[test]
+    fn an_echo_that_does_not_add_up_is_told() {
+        for v6 in [false, true] {
+            let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+            let mut frame = Vec::new();
+            if v6 {
+                let builder = builder.ipv6([0xfd; 16], [0xfe; 16], 64);
+                builder.icmpv6_echo_request(1, 2).write(&mut frame, b"ping").unwrap();
+            } else {
+                let builder = builder.ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64);
+                builder.icmpv4_echo_request(1, 2).write(&mut frame, b"ping").unwrap();
+            }
+            assert_eq!(is_whole(&frame), (true, true));
+            *frame.last_mut().unwrap() ^= 1;
+            assert_eq!(is_whole(&frame), (false, false));
+        }
+    }
+
     #[test]
     fn an_sctp_packet_is_given_its_crc() {
         // An INIT whose CRC was computed by another implementation, bit by bit.
@@ -136,11 +260,13 @@ mod tests {
             1, 0, 0, 0, 5, 0, 5, 0xaa, 0xbb, 0xcc, 0xdd,
         ];
         let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 52];
-        frame.extend([0, 0, 0x40, 0, 64, 132, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
+        frame.extend([0, 0, 0x40, 0, 64, 132, 0x26, 0x44, 10, 0, 0, 1, 10, 0, 0, 2]);
         frame.extend(sctp);
         frame.extend([0xee; 4]);
         let packet = Packet::parse(&frame).unwrap();
+        assert_eq!(is_whole(&frame), (false, true), "none yet");
         assert!(complete(&mut frame, &packet));
+        assert_eq!(is_whole(&frame), (true, true));
         assert_eq!(frame[42..46], bitwise_crc32c(&sctp).to_le_bytes());
         assert_eq!(frame[66..], [0xee; 4], "padding is not part of it");
     }

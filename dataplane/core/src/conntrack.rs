@@ -1,9 +1,9 @@
 //! Connection tracking: a bounded table of the flows that policy has admitted.
 //!
-//! An entry is found from either direction of its flow. It remembers who opened it and under
-//! which table revision it was last judged. Capacity is taken at the start; a full table
-//! refuses new entries and never evicts one that lives. Expired entries are not found any
-//! more from the moment that they expire, and are swept up a few at a time.
+//! An entry is found from either direction of its flow. It remembers who opened it, how far it
+//! has come and under which table revision it was last judged. Capacity is taken at the start.
+//! Expired entries are not found any more from the moment that they expire, and are swept up a
+//! few at a time.
 //!
 //! An entry stays in its slot for as long as it lives, whatever happens to others, and so does
 //! a connection that is opened anew in place of one that has ended. So the table can be walked
@@ -11,20 +11,50 @@
 
 pub mod state;
 
+mod sctp;
+mod tcp;
+mod tracking;
+
+use std::ops::Deref;
+
 use hashbrown::HashTable;
 
+use crate::drop::DropReason;
 use crate::flow::{FiveTuple, FlowHasher, FlowKey, Side};
+use crate::packet::{Quoted, Transport};
 use crate::time::Time;
 use state::{State, Timeouts};
+
+pub(crate) use tcp::opens;
+pub(crate) use tracking::Tracking;
+
+/// Whose share of the table a connection takes: that of a pod's port, or the rest's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Account(pub u16);
+
+impl Account {
+    /// Connections between parties of which none has a pod port here.
+    pub const OUTSIDE: Self = Self(0);
+}
+
+/// How much a table may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at most.
+    pub connections_max: u32,
+    /// Connections of one account at most, [`Account::OUTSIDE`] excepted.
+    pub account_connections_max: u32,
+}
 
 /// A flow that policy has admitted.
 #[derive(Debug, Clone)]
 pub struct Connection {
     key: FlowKey,
     opener: Side,
-    state: State,
+    tracking: Tracking,
     revision: u64,
     deadline: Time,
+    account: Account,
 }
 
 impl Connection {
@@ -45,7 +75,13 @@ impl Connection {
     #[inline]
     #[must_use]
     pub fn state(&self) -> State {
-        self.state
+        self.tracking.state()
+    }
+
+    /// Whose share of the table it takes.
+    #[must_use]
+    pub fn account(&self) -> Account {
+        self.account
     }
 
     /// The table revision that last admitted it.
@@ -55,27 +91,82 @@ impl Connection {
         self.revision
     }
 
-    /// Notes that the table of `revision` admits it.
+    /// Whether `sender` can have sent what an ICMP error quotes.
     #[inline]
-    pub(crate) fn admit(&mut self, revision: u64) {
-        self.revision = revision;
-    }
-
-    /// Moves on to `state` and keeps the entry alive for as long as that state may last.
-    #[inline]
-    pub(crate) fn advance(&mut self, state: State, timeouts: &Timeouts, now: Time) {
-        // What is closed is not kept alive by stragglers.
-        if self.state == state && state.is_closed() {
-            return;
-        }
-        self.state = state;
-        self.deadline = now + timeouts.of(state);
+    pub(crate) fn has_sent(&self, quoted: &Quoted, sender: Side) -> bool {
+        self.tracking.has_sent(quoted, sender == self.opener)
     }
 }
 
-/// The table is full of connections that live.
+/// A connection that has begun.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// The flow.
+    pub key: FlowKey,
+    /// The flow's hash.
+    pub hash: u64,
+    /// The side that sent the first packet.
+    pub opener: Side,
+    /// Whose share of the table it takes.
+    pub account: Account,
+    /// The table revision that admitted it.
+    pub revision: u64,
+}
+
+/// Why a connection finds no room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Full;
+pub enum NoRoom {
+    /// The table is full.
+    Full,
+    /// The account has its share.
+    Quota,
+}
+
+/// A connection that lives.
+#[derive(Debug)]
+pub struct Found<'a> {
+    connection: &'a mut Connection,
+    timeouts: &'a Timeouts,
+    now: Time,
+}
+
+impl Deref for Found<'_> {
+    type Target = Connection;
+
+    #[inline]
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
+impl Found<'_> {
+    /// Notes that the table of `revision` admits it.
+    #[inline]
+    pub(crate) fn admit(&mut self, revision: u64) {
+        self.connection.revision = revision;
+    }
+
+    /// Takes in a packet of it, and keeps it alive for as long as its state may last.
+    ///
+    /// # Errors
+    /// The reason to drop the packet for, where it does not fit. Nothing has changed then.
+    #[inline]
+    pub(crate) fn follow(
+        &mut self,
+        transport: &Transport,
+        is_fragment: bool,
+        by_opener: bool,
+    ) -> Result<(), DropReason> {
+        let before = self.connection.state();
+        self.connection.tracking.follow(transport, is_fragment, by_opener)?;
+        let after = self.connection.state();
+        // What is closed is not kept alive by stragglers.
+        if before != after || !after.is_closed() {
+            self.connection.deadline = self.now + self.timeouts.of(after);
+        }
+        Ok(())
+    }
+}
 
 /// The connections of one worker.
 #[derive(Debug)]
@@ -94,7 +185,8 @@ const SWEEP_WHEN_FULL: usize = 64;
 impl Connections {
     /// A table of at most `capacity` connections, whose memory is taken now.
     #[must_use]
-    pub fn new(capacity: u32, timeouts: Timeouts, hasher: FlowHasher) -> Self {
+    pub fn new(limits: Limits, timeouts: Timeouts, hasher: FlowHasher) -> Self {
+        let capacity = limits.connections_max;
         let len = capacity as usize;
         Self {
             // Twice the room: removals leave marks behind, and with less the index would grow.
@@ -156,34 +248,47 @@ impl Connections {
 
     /// The connection of a flow, if it lives at `now`.
     #[inline]
-    pub fn find(&mut self, hash: u64, key: &FlowKey, now: Time) -> Option<&mut Connection> {
+    pub fn find(&mut self, hash: u64, key: &FlowKey, now: Time) -> Option<Found<'_>> {
         let slot = self.slot_of(hash, key)?;
         let connection = self.slots.get_mut(slot as usize)?.as_mut()?;
-        (connection.deadline > now).then_some(connection)
+        let lives = connection.deadline > now;
+        lives.then_some(Found { connection, timeouts: &self.timeouts, now })
     }
 
-    /// Adds the connection that `opener` begins, in place of one that has ended.
+    /// Adds the connection that a packet begins, in place of one of the same flow. Returns
+    /// whether the packet can begin one (see [`Tracking::opened_by`]).
     ///
     /// # Errors
-    /// [`Full`], when there is no room.
-    pub fn insert(
+    /// [`NoRoom`]; the connection of the same flow, if there was one, is gone all the same.
+    pub fn open(
         &mut self,
-        hash: u64,
-        key: FlowKey,
-        opener: Side,
-        state: State,
-        revision: u64,
+        opening: &Opening,
+        transport: &Transport,
+        midstream: bool,
         now: Time,
-    ) -> Result<(), Full> {
+    ) -> Result<bool, NoRoom> {
+        match Tracking::opened_by(transport, midstream) {
+            Some(tracking) => self.insert(opening, tracking, now).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        opening: &Opening,
+        tracking: Tracking,
+        now: Time,
+    ) -> Result<(), NoRoom> {
+        let &Opening { key, hash, opener, account, revision } = opening;
         self.remove(hash, &key);
         if self.free.is_empty() {
             self.expire(now, SWEEP_WHEN_FULL);
         }
         // The slot given back last goes first, so that a flow opened anew stays where it was.
-        let slot = self.free.pop().ok_or(Full)?;
-        let deadline = now + self.timeouts.of(state);
+        let slot = self.free.pop().ok_or(NoRoom::Full)?;
+        let deadline = now + self.timeouts.of(tracking.state());
         if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(Connection { key, opener, state, revision, deadline });
+            *place = Some(Connection { key, opener, tracking, revision, deadline, account });
         }
         let (slots, hasher) = (&self.slots, &self.hasher);
         self.index.insert_unique(hash, slot, |&slot| hash_of(slots, hasher, slot));

@@ -33,8 +33,12 @@ reasons! {
     MalformedEthernet = "malformed_ethernet",
     /// The frame carries more than one VLAN tag.
     StackedVlan = "stacked_vlan",
+    /// The frame has a tag with VLAN id 0, which the port is not configured to take.
+    PriorityTag = "priority_tag",
     /// The frame's VLAN does not belong to the port.
     ForeignVlan = "foreign_vlan",
+    /// The frame has a length in place of an EtherType: IEEE 802.2 LLC, perhaps with SNAP.
+    Llc = "llc",
     /// The frame is neither ARP, IPv4 nor IPv6.
     UnsupportedEthertype = "unsupported_ethertype",
     /// The ARP packet is cut short or not about Ethernet and IPv4.
@@ -47,8 +51,24 @@ reasons! {
     ExtensionHeaders = "extension_headers",
     /// The packet has a routing header of type 0, which RFC 5095 forbids.
     RoutingHeader0 = "routing_header_0",
-    /// The packet is a fragment; Sluice does not track fragments yet.
-    Fragment = "fragment",
+    /// The packet has an IPv4 source route.
+    SourceRoute = "source_route",
+    /// The checksum of the IPv4 header or of the transport does not fit what it covers.
+    BadChecksum = "bad_checksum",
+    /// The fragment is empty, cut at no multiple of eight bytes, or ends beyond 65,535 bytes.
+    MalformedFragment = "malformed_fragment",
+    /// The first fragment does not hold the whole chain of headers.
+    TinyFragment = "tiny_fragment",
+    /// The packet may not be fragmented: an ICMP error, neighbour discovery or a multicast.
+    UnsupportedFragment = "unsupported_fragment",
+    /// The first fragment of the datagram did not come in time.
+    FragmentWithoutFirst = "fragment_without_first",
+    /// The fragment overlaps another, or the datagram had one that did.
+    FragmentOverlap = "fragment_overlap",
+    /// The first fragment of the datagram was dropped, so the rest is.
+    FragmentOfDropped = "fragment_of_dropped",
+    /// More datagrams are in fragments, or more fragments wait, than Sluice keeps track of.
+    FragmentsFull = "fragments_full",
     /// The TCP header is cut short or its data offset points outside the packet.
     MalformedTcp = "malformed_tcp",
     /// The UDP header is cut short or its length contradicts the packet's.
@@ -61,6 +81,9 @@ reasons! {
     InvalidTcpFlags = "invalid_tcp_flags",
     /// The port's pod is not part of the rule set in force.
     UnknownEndpoint = "unknown_endpoint",
+    /// The source or destination address cannot be one on a network: loopback, unspecified,
+    /// IPv4-mapped, a group as source, or both the same.
+    Martian = "martian",
     /// The source MAC is not the port's own, or is a group address.
     SpoofedMac = "spoofed_mac",
     /// The source address is not the port's own, or belongs behind another port.
@@ -71,12 +94,20 @@ reasons! {
     SpoofedNeighbour = "spoofed_neighbour",
     /// A pod announces itself as a router.
     RogueRouter = "rogue_router",
+    /// A pod answers as a DHCP server.
+    RogueDhcp = "rogue_dhcp",
     /// The destination address is not one of the pod's that the destination MAC names.
     ForeignDestination = "foreign_destination",
     /// The packet belongs to no connection and cannot begin one.
     NoConnection = "no_connection",
-    /// The connection table is full.
+    /// The TCP segment lies outside the windows of its connection.
+    OutOfWindow = "out_of_window",
+    /// The SCTP packet does not bear the tag of its association, or does not fit its state.
+    SctpMismatch = "sctp_mismatch",
+    /// The connection table is full of connections that have been answered.
     ConntrackFull = "conntrack_full",
+    /// The pod has as many connections as it may have, all of them answered.
+    ConntrackQuota = "conntrack_quota",
     /// The ICMP error quotes a packet of no known connection.
     UnrelatedIcmp = "unrelated_icmp",
     /// The ICMP type is neither echo nor an error that a connection can cause.

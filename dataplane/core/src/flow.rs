@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use crate::address::NetworkId;
 use crate::icmp::echo_ports;
-use crate::packet::{Ip, Transport};
+use crate::packet::{Ip, Ports, Transport};
 use crate::ports::Protocol;
 
 /// One direction of a flow, together with the network that its addresses are valid on.
@@ -48,12 +48,16 @@ pub enum Side {
 
 impl FiveTuple {
     /// The flow that a packet belongs to, or that the packet quoted by an ICMP error did.
-    /// `None` for neighbour discovery and ICMP without an identifier, which are no flow.
+    /// `None` for neighbour discovery and ICMP without an identifier, which are no flow, and
+    /// for a fragment that does not show its ports.
     #[inline]
     #[must_use]
     pub fn of(network: NetworkId, ip: &Ip) -> Option<Self> {
         let (source_port, destination_port) = match ip.transport {
-            Transport::Ports { source, destination, .. } => (source, destination),
+            Transport::Tcp(_) | Transport::Udp(_) | Transport::Sctp(_) => {
+                let Ports { source, destination } = ip.transport.ports()?;
+                (source, destination)
+            }
             Transport::Echo { id, request } => echo_ports((id, request)),
             Transport::Opaque => (0, 0),
             Transport::IcmpError(quoted) => {
@@ -66,7 +70,9 @@ impl FiveTuple {
                     destination_port: quoted.destination_port,
                 });
             }
-            Transport::Neighbour(_) | Transport::IcmpOther { .. } => return None,
+            Transport::Neighbour(_) | Transport::IcmpOther { .. } | Transport::Continuation => {
+                return None;
+            }
         };
         Some(Self {
             network,

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::{Mac, NetworkId};
+use crate::conntrack::Account;
 use crate::drop::DropReason;
 use crate::icmp::{
     NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, REDIRECT, ROUTER_ADVERTISEMENT,
 };
-use crate::packet::{Arp, Ip, Neighbour, Packet, Payload, Transport};
+use crate::packet::{Arp, Ip, Neighbour, Packet, Payload, Ports, Transport};
 use crate::table::{EndpointId, NodeId, Party, Table};
 
 /// What is attached to a port.
@@ -19,6 +20,8 @@ pub enum Attachment {
         mac: Mac,
         /// The pod in the table in force; `None` while the rule set does not know it.
         endpoint: Option<EndpointId>,
+        /// Whose share of the connection table its connections take.
+        account: Account,
     },
     /// The outside, by a physical NIC.
     Uplink,
@@ -32,6 +35,18 @@ pub enum Attachment {
 pub struct Residents {
     endpoints: Vec<bool>,
     nodes: Vec<NodeId>,
+}
+
+impl Attachment {
+    /// The account of a pod's port.
+    #[inline]
+    #[must_use]
+    pub fn account(self) -> Option<Account> {
+        match self {
+            Self::Pod { account, .. } => Some(account),
+            Self::Uplink | Self::Host => None,
+        }
+    }
 }
 
 impl Residents {
@@ -86,11 +101,11 @@ pub(crate) fn check_source(
     from: Attachment,
     packet: &Packet,
 ) -> Result<(), DropReason> {
-    if packet.ip().is_some_and(|ip| is_mapped(ip.destination)) {
-        return Err(DropReason::ForeignDestination);
+    if let Some(ip) = packet.ip() {
+        check_martian(ip)?;
     }
     match from {
-        Attachment::Pod { mac, endpoint } => {
+        Attachment::Pod { mac, endpoint, .. } => {
             let endpoint = endpoint.ok_or(DropReason::UnknownEndpoint)?;
             if packet.source != mac {
                 return Err(DropReason::SpoofedMac);
@@ -133,9 +148,15 @@ fn pod_ip(ip: &Ip, mac: Mac, is_own: impl Fn(IpAddr) -> bool) -> Result<(), Drop
         Transport::IcmpOther { icmp_type: 130..=132 | 143 } if ip.source.is_ipv6() => {
             Err(DropReason::UnsupportedIcmp)
         }
-        _ if is_own(ip.source) => Ok(()),
-        _ => Err(DropReason::SpoofedAddress),
+        _ if !is_own(ip.source) => Err(DropReason::SpoofedAddress),
+        Transport::Udp(ports) if is_dhcp_answer(ports) => Err(DropReason::RogueDhcp),
+        _ => Ok(()),
     }
+}
+
+/// From server to client: RFC 2131, 4.1 and RFC 8415, 7.2.
+fn is_dhcp_answer(ports: Ports) -> bool {
+    matches!((ports.source, ports.destination), (67, 67 | 68) | (547, 546 | 547))
 }
 
 fn pod_neighbour(
@@ -171,10 +192,7 @@ fn other_ip(ip: &Ip, is_foreign: impl Fn(IpAddr) -> bool) -> Result<(), DropReas
         hop_limit_255(ip)?;
         return if is_foreign(claims) { Ok(()) } else { Err(DropReason::SpoofedNeighbour) };
     }
-    if is_martian(ip.source) || !is_foreign(ip.source) {
-        return Err(DropReason::SpoofedAddress);
-    }
-    Ok(())
+    if is_foreign(ip.source) { Ok(()) } else { Err(DropReason::SpoofedAddress) }
 }
 
 fn hop_limit_255(ip: &Ip) -> Result<(), DropReason> {
@@ -189,19 +207,41 @@ fn link_local_of(mac: Mac) -> IpAddr {
     Ipv6Addr::new(0xfe80, 0, 0, 0, w, x, y, z).into()
 }
 
-fn is_mapped(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some())
+/// Refuses addresses that nobody can have on a network (RFC 1122, 3.2.1.3; RFC 6890), and
+/// packets from an address to itself, which never need one. Neighbour discovery may come from
+/// the unspecified address (RFC 4861, 7.1.1).
+#[inline]
+fn check_martian(ip: &Ip) -> Result<(), DropReason> {
+    let may_be_nobody = matches!(ip.transport, Transport::Neighbour(_));
+    let is_martian = match (ip.source, ip.destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            is_nobody_v4(source)
+                || source.is_multicast()
+                || source.is_broadcast()
+                || is_nobody_v4(destination)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            (source.is_unspecified() && !may_be_nobody)
+                || is_nobody_v6(source)
+                || source.is_multicast()
+                || destination.is_unspecified()
+                || is_nobody_v6(destination)
+        }
+        // The parser makes no such pair.
+        _ => true,
+    };
+    if is_martian || ip.source == ip.destination { Err(DropReason::Martian) } else { Ok(()) }
 }
 
-/// Whether nobody can have this source address on a network.
+/// 0.0.0.0/8 and 127.0.0.0/8.
 #[inline]
-fn is_martian(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            v4.is_loopback() || v4.is_multicast() || v4.is_broadcast() || v4.is_unspecified()
-        }
-        IpAddr::V6(v6) => {
-            v6.is_loopback() || v6.is_multicast() || v6.is_unspecified() || is_mapped(address)
-        }
-    }
+fn is_nobody_v4(address: Ipv4Addr) -> bool {
+    matches!(address.octets(), [0 | 127, ..])
+}
+
+/// Loopback, and IPv4 in disguise: mapped (::ffff:0:0/96) or compatible (::/96).
+#[inline]
+fn is_nobody_v6(address: Ipv6Addr) -> bool {
+    let is_disguised = matches!(address.segments(), [0, 0, 0, 0, 0, 0 | 0xffff, _, _]);
+    is_disguised && !address.is_unspecified()
 }

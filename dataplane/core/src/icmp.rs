@@ -64,13 +64,17 @@ fn header(bytes: &[u8]) -> Result<(u8, u16), DropReason> {
 
 fn quoted(packet: &[u8], header: Result<IpHeader, DropReason>) -> Result<Quoted, DropReason> {
     let header = header.map_err(|_| DropReason::MalformedIcmp)?;
-    if header.is_fragment {
-        return Err(DropReason::Fragment);
+    // Hosts that miss a part complain about the first one; the others tell nobody's ports.
+    if header.fragment.is_some_and(|fragment| fragment.offset > 0) {
+        return Err(DropReason::UnrelatedIcmp);
     }
     let transport = packet.get(header.header_len..).unwrap_or_default();
+    let mut proof = None;
     let (source_port, destination_port) = match header.protocol {
         TCP | UDP | SCTP => {
-            let [a, b, c, d] = *transport.first_chunk::<4>().ok_or(DropReason::MalformedIcmp)?;
+            let [a, b, c, d, rest @ ..] =
+                *transport.first_chunk::<8>().ok_or(DropReason::MalformedIcmp)?;
+            proof = (header.protocol != UDP).then(|| u32::from_be_bytes(rest));
             (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
         }
         ICMP => echo_ports(parse_echo(transport, 8, 0)?),
@@ -83,6 +87,7 @@ fn quoted(packet: &[u8], header: Result<IpHeader, DropReason>) -> Result<Quoted,
         protocol: header.protocol,
         source_port,
         destination_port,
+        proof,
     })
 }
 

@@ -12,14 +12,13 @@
 //! same [`Table::decide`] that it calls.
 
 use crate::address::NetworkId;
-use crate::conntrack::state::{State, opens};
-use crate::conntrack::{Connection, Connections};
+use crate::conntrack::{Account, Connections, Found, NoRoom, Opening, Tracking, opens};
 use crate::drop::DropReason;
 use crate::flow::{FiveTuple, FlowHasher, FlowKey, Side};
 use crate::guard::{Attachment, Residents, check_source};
 use crate::packet::{Ip, Packet, Payload, Quoted, Transport};
 use crate::policy::{Attempt, Decision};
-use crate::ports::{Protocol, SCTP, TCP, UDP};
+use crate::ports::{SCTP, TCP, UDP};
 use crate::table::{EndpointId, Party, Table};
 use crate::time::Time;
 
@@ -46,8 +45,25 @@ pub struct Judge<'a> {
     pub residents: &'a Residents,
     /// What becomes of connections that an older table admitted.
     pub established: Established,
+    /// Whether a TCP segment may begin a connection in its middle, if policy admits it.
+    pub midstream: bool,
     /// The time of the batch.
     pub now: Time,
+}
+
+/// A guarded packet on its way from one port to another.
+#[derive(Debug, Clone, Copy)]
+pub struct Crossing<'a> {
+    /// The network that its addresses are valid on.
+    pub network: NetworkId,
+    /// The port that it came from.
+    pub from: Attachment,
+    /// The port that it is to leave by.
+    pub to: Attachment,
+    /// The packet.
+    pub packet: &'a Packet,
+    /// Its flow; `None` where it has none.
+    pub flow: Option<&'a FlowOf>,
 }
 
 /// A packet's flow, worked out once: for finding its owner and for finding its connection.
@@ -83,40 +99,55 @@ impl Judge<'_> {
 
     /// Judges a guarded packet that leaves by one port.
     ///
-    /// `flow` is that of the packet, `None` where it has none.
-    ///
     /// # Errors
     /// The reason to drop it for.
     #[inline]
-    pub fn unicast(
-        &self,
-        connections: &mut Connections,
-        network: NetworkId,
-        to: Attachment,
-        packet: &Packet,
-        flow: Option<&FlowOf>,
-    ) -> Verdict {
-        if let Attachment::Pod { endpoint: None, .. } = to {
-            return Err(DropReason::UnknownEndpoint);
+    pub fn unicast(&self, connections: &mut Connections, crossing: &Crossing<'_>) -> Verdict {
+        let Some(ip) = self.addressed(crossing)? else { return Ok(()) };
+        if let Transport::Continuation = ip.transport {
+            return Err(DropReason::FragmentWithoutFirst);
         }
-        let Payload::Ip(ip) = &packet.payload else { return Ok(()) };
-        if let Transport::Neighbour(_) = ip.transport {
-            return Ok(());
-        }
-        self.check_destination(network, to, ip)?;
         // Without a flow there is only ICMP that is neither echo nor error.
-        let flow = flow.ok_or(DropReason::UnsupportedIcmp)?;
+        let flow = crossing.flow.ok_or(DropReason::UnsupportedIcmp)?;
         match &ip.transport {
             Transport::IcmpError(quoted) => {
                 // A router may speak of anybody's packets, a pod only of those sent to itself.
-                let from_pod = matches!(self.table.party(network, ip.source), Party::Pod(_));
-                if from_pod && ip.source != quoted.destination {
+                let sender = self.table.party(crossing.network, ip.source);
+                if matches!(sender, Party::Pod(_)) && ip.source != quoted.destination {
                     return Err(DropReason::UnrelatedIcmp);
                 }
                 self.icmp_error(connections, ip, quoted, flow)
             }
-            transport => self.connection(connections, ip.protocol, transport, flow),
+            _ => self.connection(connections, crossing, ip, flow),
         }
+    }
+
+    /// Judges a guarded fragment behind the first, whose datagram was admitted under the table
+    /// of `revision`.
+    ///
+    /// # Errors
+    /// The reason to drop it for.
+    pub fn continuation(&self, crossing: &Crossing<'_>, revision: u64) -> Verdict {
+        self.addressed(crossing)?;
+        // A new table may judge the first fragment otherwise, and that one is gone.
+        if self.established == Established::Recheck && revision != self.table.revision() {
+            return Err(DropReason::FragmentOfDropped);
+        }
+        Ok(())
+    }
+
+    /// The IP packet that a connection or policy has a say in, if it may go to that port.
+    #[inline]
+    fn addressed<'p>(&self, crossing: &Crossing<'p>) -> Result<Option<&'p Ip>, DropReason> {
+        if let Attachment::Pod { endpoint: None, .. } = crossing.to {
+            return Err(DropReason::UnknownEndpoint);
+        }
+        let Payload::Ip(ip) = &crossing.packet.payload else { return Ok(None) };
+        if let Transport::Neighbour(_) = ip.transport {
+            return Ok(None);
+        }
+        self.check_destination(crossing.network, crossing.to, ip)?;
+        Ok(Some(ip))
     }
 
     /// Judges what the sender of a guarded broadcast or multicast packet may do. Which pods
@@ -131,6 +162,7 @@ impl Judge<'_> {
             Transport::IcmpOther { .. } | Transport::IcmpError(_) => {
                 return Err(DropReason::UnsupportedIcmp);
             }
+            _ if ip.fragment.is_some() => return Err(DropReason::UnsupportedFragment),
             _ => {}
         }
         // A unicast packet in a broadcast frame would reach pods that it is not meant for.
@@ -173,46 +205,52 @@ impl Judge<'_> {
     fn connection(
         &self,
         connections: &mut Connections,
-        protocol: Protocol,
-        transport: &Transport,
+        crossing: &Crossing<'_>,
+        ip: &Ip,
         flow: &FlowOf,
     ) -> Verdict {
-        let timeouts = *connections.timeouts();
-        let Some(connection) = connections.find(flow.hash, &flow.key, self.now) else {
-            return self.open(connections, protocol, transport, flow);
+        let Some(mut connection) = connections.find(flow.hash, &flow.key, self.now) else {
+            return self.open(connections, crossing, ip, flow);
         };
         let by_opener = connection.opener() == flow.side;
-        let is_syn =
-            matches!(transport, Transport::Ports { flags, .. } if protocol == TCP && opens(*flags));
-        if is_syn && connection.state().is_ending() {
-            return self.open(connections, protocol, transport, flow);
+        let asks = asks_to_open(&ip.transport);
+        if asks && connection.state().is_closed() {
+            return self.open(connections, crossing, ip, flow);
         }
-        if let Err(reason) = self.recheck(connection) {
+        if let Err(reason) = self.recheck(&mut connection) {
             connections.remove(flow.hash, &flow.key);
             return Err(reason);
         }
-        let is_request = matches!(transport, Transport::Echo { request: true, .. });
-        if (is_syn || is_request) && !by_opener {
+        if asks && !by_opener {
             // Against the direction of an allowed connection it asks for another one.
-            return verdict(self.decide(&flow.key.five_tuple(flow.side)));
+            verdict(self.decide(&flow.key.five_tuple(flow.side)))?;
         }
-        connection.advance(connection.state().after(transport, by_opener), &timeouts, self.now);
-        Ok(())
+        connection.follow(&ip.transport, ip.fragment.is_some(), by_opener)
     }
 
     fn open(
         &self,
         connections: &mut Connections,
-        protocol: Protocol,
-        transport: &Transport,
+        crossing: &Crossing<'_>,
+        ip: &Ip,
         flow: &FlowOf,
     ) -> Verdict {
-        let state = State::opened_by(transport, protocol == TCP).ok_or(DropReason::NoConnection)?;
+        let tracking =
+            Tracking::opened_by(&ip.transport, self.midstream).ok_or(DropReason::NoConnection)?;
         verdict(self.decide(&flow.key.five_tuple(flow.side)))?;
-        let revision = self.table.revision();
-        connections
-            .insert(flow.hash, flow.key, flow.side, state, revision, self.now)
-            .map_err(|_| DropReason::ConntrackFull)
+        // Who asks pays; what comes from outside is paid for by the pod that it is for.
+        let account = crossing.from.account().or(crossing.to.account());
+        let opening = Opening {
+            key: flow.key,
+            hash: flow.hash,
+            opener: flow.side,
+            account: account.unwrap_or(Account::OUTSIDE),
+            revision: self.table.revision(),
+        };
+        connections.insert(&opening, tracking, self.now).map_err(|no_room| match no_room {
+            NoRoom::Full => DropReason::ConntrackFull,
+            NoRoom::Quota => DropReason::ConntrackQuota,
+        })
     }
 
     /// An error rides on the connection that caused it, whichever router sent it, if it goes to
@@ -227,9 +265,12 @@ impl Judge<'_> {
         if ip.destination != quoted.source {
             return Err(DropReason::UnrelatedIcmp);
         }
-        let connection =
+        let mut connection =
             connections.find(flow.hash, &flow.key, self.now).ok_or(DropReason::UnrelatedIcmp)?;
-        if let Err(reason) = self.recheck(connection) {
+        if !connection.has_sent(quoted, flow.side) {
+            return Err(DropReason::UnrelatedIcmp);
+        }
+        if let Err(reason) = self.recheck(&mut connection) {
             connections.remove(flow.hash, &flow.key);
             return Err(reason);
         }
@@ -238,7 +279,7 @@ impl Judge<'_> {
 
     /// Makes sure that the table in force admits a connection that an older one admitted.
     #[inline]
-    fn recheck(&self, connection: &mut Connection) -> Verdict {
+    fn recheck(&self, connection: &mut Found<'_>) -> Verdict {
         let revision = self.table.revision();
         if connection.revision() == revision {
             return Ok(());
@@ -262,6 +303,17 @@ impl Judge<'_> {
     }
 }
 
+/// Whether the packet asks the other side for a connection: a plain SYN, an INIT, an echo request.
+#[inline]
+fn asks_to_open(transport: &Transport) -> bool {
+    match transport {
+        Transport::Tcp(segment) => opens(segment.flags),
+        Transport::Sctp(packet) => packet.chunks.init.is_some(),
+        Transport::Echo { request, .. } => *request,
+        _ => false,
+    }
+}
+
 /// Whether the packet is meant for more than one host.
 #[must_use]
 pub fn is_group(ip: &Ip) -> bool {
@@ -272,10 +324,7 @@ pub fn is_group(ip: &Ip) -> bool {
 }
 
 fn group_attempt(network: NetworkId, ip: &Ip) -> Attempt {
-    let port = match ip.transport {
-        Transport::Ports { destination, .. } => Some(destination),
-        _ => None,
-    };
+    let port = ip.transport.ports().map(|ports| ports.destination);
     Attempt { network, source: ip.source, destination: ip.destination, protocol: ip.protocol, port }
 }
 

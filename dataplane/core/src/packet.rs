@@ -5,24 +5,27 @@
 //! error with a name. Bytes behind the length that the IP header gives are Ethernet padding
 //! and are left alone.
 //!
-//! Sources: IEEE 802.1Q; RFC 826 (ARP), 791 (IPv4), 8200 (IPv6), 4302 (AH), 9293 (TCP),
+//! A first fragment reads as the packet that it begins, if it holds the whole transport
+//! header; the fragments behind it have [`Transport::Continuation`].
+//!
+//! Sources: IEEE 802.3 and 802.1Q; RFC 826 (ARP), 791 (IPv4), 8200 (IPv6), 9293 (TCP),
 //! 768 (UDP), 9260 (SCTP), 792 and 4443 (ICMP), 4861 (neighbour discovery).
+
+mod ip;
+mod transport;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use etherparse::{
-    Ethernet2HeaderSlice, Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice,
-    SingleVlanHeaderSlice, TcpHeaderSlice,
-};
+use etherparse::{Ethernet2HeaderSlice, SingleVlanHeaderSlice};
 
 use crate::address::Mac;
 use crate::drop::DropReason;
-use crate::icmp;
-use crate::ports::{ICMP, ICMPV6, Protocol, SCTP, TCP, UDP};
+use crate::ports::Protocol;
 
-/// IPv6 extension headers that are walked before the packet is refused.
-pub const EXTENSION_HEADERS_MAX: usize = 8;
+pub(crate) use ip::{IpHeader, ipv4_header, ipv6_header};
 
+/// EtherTypes begin here; what is below is the length of an IEEE 802.2 LLC frame.
+const ETHERTYPE_MIN: u16 = 0x0600;
 const ETHERTYPE_ARP: u16 = 0x0806;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
@@ -75,24 +78,36 @@ pub struct Ip {
     pub protocol: Protocol,
     /// Where the transport header begins, in bytes from the start of the frame.
     pub transport_offset: usize,
-    /// Bytes of transport header and payload, padding excluded.
+    /// Bytes of transport header and payload in this frame, padding excluded.
     pub transport_len: usize,
+    /// Which part of a datagram this is, if it is not the whole of one.
+    pub fragment: Option<Fragment>,
     /// What the transport header says.
     pub transport: Transport,
+}
+
+/// A part of a datagram (RFC 791, 3.2; RFC 8200, 4.5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment {
+    /// The identification that all parts share; 16 bits in IPv4.
+    pub id: u32,
+    /// Where it begins within the datagram's payload, in bytes.
+    pub offset: u32,
+    /// Bytes of the datagram's payload that it holds.
+    pub len: u32,
+    /// Whether there are parts behind it.
+    pub more: bool,
 }
 
 /// What a transport header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// TCP, UDP or SCTP.
-    Ports {
-        /// The source port.
-        source: u16,
-        /// The destination port.
-        destination: u16,
-        /// TCP's flags; empty for the others.
-        flags: TcpFlags,
-    },
+    /// TCP.
+    Tcp(Segment),
+    /// UDP.
+    Udp(Ports),
+    /// SCTP.
+    Sctp(SctpPacket),
     /// An ICMP or ICMPv6 echo request or reply.
     Echo {
         /// The identifier that requests and replies share.
@@ -111,6 +126,71 @@ pub enum Transport {
     },
     /// A protocol without ports that Sluice knows of.
     Opaque,
+    /// A fragment behind the first: the transport header stands in that one.
+    Continuation,
+}
+
+/// The ports of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ports {
+    /// The sender's.
+    pub source: u16,
+    /// The receiver's.
+    pub destination: u16,
+}
+
+/// A TCP header, and how much it carries (RFC 9293, 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Its ports.
+    pub ports: Ports,
+    /// Its flags.
+    pub flags: TcpFlags,
+    /// The sequence number of its first byte, or of its SYN.
+    pub sequence: u32,
+    /// The next sequence number that its sender expects; means nothing without ACK.
+    pub acknowledgement: u32,
+    /// The window field as it stands in the header, not scaled.
+    pub window: u16,
+    /// The shift of a window scale option; only read where SYN is set (RFC 7323, 2.2).
+    pub window_scale: Option<u8>,
+    /// Bytes of payload in this frame; in a first fragment there are more behind.
+    pub payload_len: u32,
+}
+
+/// An SCTP common header, and what its chunks say of the association (RFC 9260, 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SctpPacket {
+    /// Its ports.
+    pub ports: Ports,
+    /// The verification tag.
+    pub tag: u32,
+    /// Its chunks.
+    pub chunks: Chunks,
+}
+
+/// The chunks of an SCTP packet that move an association on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Chunks {
+    /// The initiate tag of an INIT.
+    pub init: Option<u32>,
+    /// The initiate tag of an INIT ACK.
+    pub init_ack: Option<u32>,
+    /// COOKIE ECHO.
+    pub cookie_echo: bool,
+    /// COOKIE ACK.
+    pub cookie_ack: bool,
+    /// SHUTDOWN.
+    pub shutdown: bool,
+    /// SHUTDOWN ACK.
+    pub shutdown_ack: bool,
+    /// SHUTDOWN COMPLETE.
+    pub shutdown_complete: bool,
+    /// ABORT.
+    pub abort: bool,
+    /// The T bit of ABORT or SHUTDOWN COMPLETE: the tag is the one that the other side expects
+    /// to send, since the sender knows no association.
+    pub reflected: bool,
 }
 
 /// The flags of a TCP header (RFC 9293, 3.1).
@@ -130,6 +210,8 @@ pub struct Quoted {
     pub source_port: u16,
     /// Its destination port, or its echo identifier if it was a reply.
     pub destination_port: u16,
+    /// What only somebody who saw it knows: TCP's sequence number, SCTP's verification tag.
+    pub proof: Option<u32>,
 }
 
 /// A neighbour discovery message (RFC 4861).
@@ -196,6 +278,20 @@ impl std::ops::BitOr for TcpFlags {
     }
 }
 
+impl Transport {
+    /// The ports, where the protocol has any and this frame shows them.
+    #[inline]
+    #[must_use]
+    pub fn ports(&self) -> Option<Ports> {
+        match self {
+            Self::Tcp(segment) => Some(segment.ports),
+            Self::Udp(ports) => Some(*ports),
+            Self::Sctp(packet) => Some(packet.ports),
+            _ => None,
+        }
+    }
+}
+
 impl Packet {
     /// Reads the headers of `frame`, from the Ethernet destination on, without the FCS.
     ///
@@ -218,10 +314,11 @@ impl Packet {
         }
         let rest = frame.get(offset..).unwrap_or_default();
         let payload = match ether_type {
-            ETHERTYPE_IPV4 => Payload::Ip(parse_ipv4(rest, offset)?),
-            ETHERTYPE_IPV6 => Payload::Ip(parse_ipv6(rest, offset)?),
+            ETHERTYPE_IPV4 => Payload::Ip(ip::parse_v4(rest, offset)?),
+            ETHERTYPE_IPV6 => Payload::Ip(ip::parse_v6(rest, offset)?),
             ETHERTYPE_ARP => Payload::Arp(parse_arp(rest).ok_or(DropReason::MalformedArp)?),
             ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => return Err(DropReason::StackedVlan),
+            0..ETHERTYPE_MIN => return Err(DropReason::Llc),
             _ => return Err(DropReason::UnsupportedEthertype),
         };
         Ok(Self {
@@ -241,163 +338,6 @@ impl Packet {
             Payload::Arp(_) => None,
         }
     }
-}
-
-/// An IP header's worth of facts, before the transport header is read.
-pub(crate) struct IpHeader {
-    pub(crate) source: IpAddr,
-    pub(crate) destination: IpAddr,
-    pub(crate) hop_limit: u8,
-    pub(crate) protocol: Protocol,
-    /// Bytes from the start of the IP header to the transport header.
-    pub(crate) header_len: usize,
-    /// Bytes that the header says follow, at the transport header.
-    pub(crate) transport_len: usize,
-    pub(crate) is_fragment: bool,
-}
-
-fn parse_ipv4(bytes: &[u8], offset: usize) -> Result<Ip, DropReason> {
-    finish(ipv4_header(bytes)?, bytes, offset, DropReason::MalformedIpv4)
-}
-
-fn parse_ipv6(bytes: &[u8], offset: usize) -> Result<Ip, DropReason> {
-    finish(ipv6_header(bytes)?, bytes, offset, DropReason::MalformedIpv6)
-}
-
-fn finish(
-    header: IpHeader,
-    bytes: &[u8],
-    offset: usize,
-    malformed: DropReason,
-) -> Result<Ip, DropReason> {
-    if header.is_fragment {
-        return Err(DropReason::Fragment);
-    }
-    let end = header.header_len + header.transport_len;
-    let transport_bytes = bytes.get(header.header_len..end).ok_or(malformed)?;
-    Ok(Ip {
-        source: header.source,
-        destination: header.destination,
-        hop_limit: header.hop_limit,
-        protocol: header.protocol,
-        transport_offset: offset + header.header_len,
-        transport_len: header.transport_len,
-        transport: parse_transport(&header, transport_bytes)?,
-    })
-}
-
-/// Reads an IPv4 header, which may be that of a quoted and therefore shortened packet.
-pub(crate) fn ipv4_header(bytes: &[u8]) -> Result<IpHeader, DropReason> {
-    let header = Ipv4HeaderSlice::from_slice(bytes).map_err(|_| DropReason::MalformedIpv4)?;
-    let header_len = header.slice().len();
-    let transport_len =
-        usize::from(header.total_len()).checked_sub(header_len).ok_or(DropReason::MalformedIpv4)?;
-    Ok(IpHeader {
-        source: header.source_addr().into(),
-        destination: header.destination_addr().into(),
-        hop_limit: header.ttl(),
-        protocol: header.protocol().0,
-        header_len,
-        transport_len,
-        is_fragment: header.is_fragmenting_payload(),
-    })
-}
-
-/// Reads an IPv6 header and walks its extension headers to the transport header.
-pub(crate) fn ipv6_header(bytes: &[u8]) -> Result<IpHeader, DropReason> {
-    const HOP_BY_HOP: u8 = 0;
-    const ROUTING: u8 = 43;
-    const FRAGMENT: u8 = 44;
-    const AUTHENTICATION: u8 = 51;
-    const DESTINATION_OPTIONS: u8 = 60;
-    const MOBILITY: u8 = 135;
-    const HIP: u8 = 139;
-    const SHIM6: u8 = 140;
-
-    let malformed = DropReason::MalformedIpv6;
-    let header = Ipv6HeaderSlice::from_slice(bytes).map_err(|_| malformed)?;
-    let fixed_len = header.slice().len();
-    let payload_len = usize::from(header.payload_length());
-    let mut protocol = header.next_header().0;
-    let mut header_len = fixed_len;
-    let mut is_fragment = false;
-    for count in 0..=EXTENSION_HEADERS_MAX {
-        let rest = bytes.get(header_len..).unwrap_or_default();
-        let extension_len = match protocol {
-            // RFC 8200, 4.1: hop-by-hop options stand first or not at all.
-            HOP_BY_HOP if count > 0 => return Err(DropReason::ExtensionHeaders),
-            ROUTING if rest.get(2) == Some(&0) => return Err(DropReason::RoutingHeader0),
-            HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS | MOBILITY | HIP | SHIM6 => {
-                (usize::from(*rest.get(1).ok_or(malformed)?) + 1) * 8
-            }
-            AUTHENTICATION => (usize::from(*rest.get(1).ok_or(malformed)?) + 2) * 4,
-            FRAGMENT => {
-                let fragment = Ipv6FragmentHeaderSlice::from_slice(rest).map_err(|_| malformed)?;
-                // An atomic fragment is a whole packet (RFC 6946).
-                is_fragment |= fragment.is_fragmenting_payload();
-                fragment.slice().len()
-            }
-            _ => break,
-        };
-        if count == EXTENSION_HEADERS_MAX {
-            return Err(DropReason::ExtensionHeaders);
-        }
-        protocol = *rest.first().ok_or(malformed)?;
-        header_len += extension_len;
-        if is_fragment {
-            break;
-        }
-    }
-    let transport_len = (fixed_len + payload_len).checked_sub(header_len).ok_or(malformed)?;
-    Ok(IpHeader {
-        source: header.source_addr().into(),
-        destination: header.destination_addr().into(),
-        hop_limit: header.hop_limit(),
-        protocol,
-        header_len,
-        transport_len,
-        is_fragment,
-    })
-}
-
-fn parse_transport(header: &IpHeader, bytes: &[u8]) -> Result<Transport, DropReason> {
-    match header.protocol {
-        TCP => {
-            let tcp = TcpHeaderSlice::from_slice(bytes).map_err(|_| DropReason::MalformedTcp)?;
-            let flags = TcpFlags(bytes.get(13).copied().unwrap_or_default());
-            if !flags.is_possible() {
-                return Err(DropReason::InvalidTcpFlags);
-            }
-            Ok(Transport::Ports {
-                source: tcp.source_port(),
-                destination: tcp.destination_port(),
-                flags,
-            })
-        }
-        UDP => {
-            let header = bytes.first_chunk::<8>().ok_or(DropReason::MalformedUdp)?;
-            let [_, _, _, _, len_high, len_low, _, _] = *header;
-            let len = usize::from(u16::from_be_bytes([len_high, len_low]));
-            if len < header.len() || len > bytes.len() {
-                return Err(DropReason::MalformedUdp);
-            }
-            ports(bytes).ok_or(DropReason::MalformedUdp)
-        }
-        SCTP if bytes.len() >= 12 => ports(bytes).ok_or(DropReason::MalformedSctp),
-        SCTP => Err(DropReason::MalformedSctp),
-        ICMP if header.source.is_ipv4() => icmp::parse_v4(bytes),
-        ICMPV6 if header.source.is_ipv6() => icmp::parse_v6(bytes),
-        _ => Ok(Transport::Opaque),
-    }
-}
-
-fn ports(bytes: &[u8]) -> Option<Transport> {
-    let [a, b, c, d] = *bytes.first_chunk::<4>()?;
-    Some(Transport::Ports {
-        source: u16::from_be_bytes([a, b]),
-        destination: u16::from_be_bytes([c, d]),
-        flags: TcpFlags::default(),
-    })
 }
 
 fn parse_arp(bytes: &[u8]) -> Option<Arp> {

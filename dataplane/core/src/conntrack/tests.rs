@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::state::TcpState;
 use super::*;
 use crate::address::NetworkId;
+use crate::packet::Ports;
 
 fn tuple(n: u16) -> FiveTuple {
     FiveTuple {
@@ -20,37 +20,55 @@ fn tuple(n: u16) -> FiveTuple {
 
 fn table(capacity: u32) -> (Connections, FlowHasher) {
     let hasher = FlowHasher::seeded(7);
-    (Connections::new(capacity, Timeouts::default(), hasher.clone()), hasher)
+    let limits = Limits { connections_max: capacity, account_connections_max: capacity };
+    // What is answered stays for longer than any of these stories lasts.
+    let timeouts = Timeouts { udp_replied: Duration::from_secs(1 << 20), ..Timeouts::default() };
+    (Connections::new(limits, timeouts, hasher.clone()), hasher)
 }
 
-const OPENING: State = State::Tcp(TcpState::SynSent);
+const DATAGRAM: Transport = Transport::Udp(Ports { source: 1, destination: 2 });
+
+impl Connections {
+    /// Opens the connection of a number with a datagram.
+    fn add(&mut self, n: u16, now: Time) -> Result<(), NoRoom> {
+        let (key, opener) = tuple(n).key();
+        let hash = self.hasher.hash(&key);
+        let opening = Opening { key, hash, opener, account: Account::OUTSIDE, revision: 1 };
+        self.open(&opening, &DATAGRAM, false, now).map(|opened| assert!(opened))
+    }
+
+    /// An answer on the connection of a number.
+    fn answer(&mut self, n: u16, now: Time) {
+        let (key, _) = tuple(n).key();
+        let hash = self.hasher.hash(&key);
+        self.find(hash, &key, now).unwrap().follow(&DATAGRAM, false, false).unwrap();
+    }
+}
 
 #[test]
 fn a_full_table_refuses_and_keeps_what_lives() {
     let (mut connections, hasher) = table(4);
     let now = Time(1);
     for n in 0..4 {
-        let (key, side) = tuple(n).key();
-        assert_eq!(connections.insert(hasher.hash(&key), key, side, OPENING, 1, now), Ok(()));
+        assert_eq!(connections.add(n, now), Ok(()));
     }
-    let (key, side) = tuple(4).key();
-    assert_eq!(connections.insert(hasher.hash(&key), key, side, OPENING, 1, now), Err(Full));
+    assert_eq!(connections.add(4, now), Err(NoRoom::Full));
     for n in 0..4 {
         let (key, _) = tuple(n).key();
         assert!(connections.find(hasher.hash(&key), &key, now).is_some(), "{n}");
     }
     // Once they have expired, there is room.
     let later = now + Duration::from_secs(60);
-    assert_eq!(connections.insert(hasher.hash(&key), key, side, OPENING, 1, later), Ok(()));
+    assert_eq!(connections.add(4, later), Ok(()));
 }
 
 #[test]
 fn an_expired_connection_is_not_found_even_before_the_sweep() {
     let (mut connections, hasher) = table(4);
-    let (key, side) = tuple(1).key();
+    let (key, _) = tuple(1).key();
     let hash = hasher.hash(&key);
-    connections.insert(hash, key, side, OPENING, 1, Time(0)).unwrap();
-    let end = Time(0) + connections.timeouts().tcp_opening;
+    connections.add(1, Time(0)).unwrap();
+    let end = Time(0) + connections.timeouts().udp_single;
     assert!(connections.find(hash, &key, Time(end.0 - 1)).is_some());
     assert!(connections.find(hash, &key, end).is_none());
     assert_eq!(connections.len(), 1);
@@ -67,12 +85,12 @@ fn steps(count: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Step>> {
 /// Something that may happen to a table.
 fn churn(connections: &mut Connections, hasher: &FlowHasher, now: &mut Time, step: Step) {
     let (step, n, seconds) = step;
-    let (key, side) = tuple(n).key();
+    let (key, _) = tuple(n).key();
     let hash = hasher.hash(&key);
     match step {
         0 | 1 => {
             // A full table is one of the things that may happen.
-            let _ = connections.insert(hash, key, side, OPENING, 1, *now);
+            let _ = connections.add(n, *now);
         }
         2 => {
             connections.remove(hash, &key);
@@ -99,11 +117,10 @@ fn walk(connections: &Connections, max: usize, now: Time) -> Vec<Vec<u16>> {
 
 #[test]
 fn a_slice_is_bounded_by_its_length_and_by_the_table() {
-    let (mut connections, hasher) = table(5);
-    assert_eq!(walk(&connections, 2, Time(0)), [vec![], vec![], vec![]]);
+    let (mut connections, _) = table(5);
+    assert_eq!(walk(&connections, 2, Time(0)), [Vec::<u16>::new(), vec![], vec![]]);
     for n in 0..5 {
-        let (key, side) = tuple(n).key();
-        connections.insert(hasher.hash(&key), key, side, OPENING, 1, Time(0)).unwrap();
+        connections.add(n, Time(0)).unwrap();
     }
     assert_eq!(walk(&connections, 2, Time(0)), [vec![0, 1], vec![2, 3], vec![4]]);
     assert_eq!(walk(&connections, 5, Time(0)), [vec![0, 1, 2, 3, 4]]);
@@ -113,23 +130,19 @@ fn a_slice_is_bounded_by_its_length_and_by_the_table() {
         let (mut slice, next) = connections.slice(from, 2, Time(0));
         assert!(slice.next().is_none() && next.is_none(), "nothing from {from} on");
     }
-    assert_eq!(walk(&table(0).0, 2, Time(0)), [vec![]]);
+    assert_eq!(walk(&table(0).0, 2, Time(0)), [Vec::<u16>::new()]);
 }
 
 #[test]
 fn a_flow_opened_anew_keeps_its_slot() {
     let (mut connections, hasher) = table(8);
     for n in 0..6 {
-        let (key, side) = tuple(n).key();
-        connections.insert(hasher.hash(&key), key, side, OPENING, 1, Time(0)).unwrap();
+        connections.add(n, Time(0)).unwrap();
     }
     let (gone, _) = tuple(1).key();
     connections.remove(hasher.hash(&gone), &gone);
-    let (key, side) = tuple(4).key();
-    let closed = State::Tcp(TcpState::Closed);
-    let timeouts = *connections.timeouts();
-    connections.find(hasher.hash(&key), &key, Time(0)).unwrap().advance(closed, &timeouts, Time(0));
-    connections.insert(hasher.hash(&key), key, side, OPENING, 2, Time(0)).unwrap();
+    connections.answer(4, Time(0));
+    connections.add(4, Time(0)).unwrap();
     assert_eq!(walk(&connections, 1, Time(0)).concat(), [0, 2, 3, 4, 5]);
     assert_eq!(walk(&connections, 5, Time(0)), [vec![0, 2, 3, 4], vec![5]]);
 }
@@ -159,17 +172,14 @@ proptest! {
         max in 1usize..6,
     ) {
         const STAYS: u16 = 100;
-        let established = State::Tcp(TcpState::Established);
         let (mut connections, hasher) = table(24);
-        let timeouts = *connections.timeouts();
         let mut now = Time(0);
         let mut staying = Vec::new();
         for (n, step) in (STAYS..).zip(before) {
             churn(&mut connections, &hasher, &mut now, step);
             // Every eighth stays, so that their slots lie among those of others.
-            let (key, side) = tuple(n).key();
-            let hash = hasher.hash(&key);
-            if n % 8 == 0 && connections.insert(hash, key, side, established, 1, now).is_ok() {
+            if n % 8 == 0 && connections.add(n, now).is_ok() {
+                connections.answer(n, now);
                 staying.push(n);
             }
         }
@@ -184,9 +194,7 @@ proptest! {
                 churn(&mut connections, &hasher, &mut now, step);
             }
             for n in &staying {
-                let (key, _) = tuple(*n).key();
-                let found = connections.find(hasher.hash(&key), &key, now).unwrap();
-                found.advance(established, &timeouts, now);
+                connections.answer(*n, now);
             }
         }
         listed.retain(|n| *n >= STAYS);
@@ -203,15 +211,15 @@ proptest! {
         let mut model: HashMap<u16, Time> = HashMap::new();
         let mut now = Time(0);
         for (step, n, seconds) in steps {
-            let (key, side) = tuple(n).key();
+            let (key, _) = tuple(n).key();
             let hash = hasher.hash(&key);
             match step {
                 0 => {
                     let live = model.iter().filter(|(k, end)| **end > now && **k != n).count();
-                    let added = connections.insert(hash, key, side, OPENING, 1, now);
+                    let added = connections.add(n, now);
                     prop_assert_eq!(added.is_ok(), live < 8, "capacity counts what lives");
                     if added.is_ok() {
-                        model.insert(n, now + connections.timeouts().tcp_opening);
+                        model.insert(n, now + connections.timeouts().udp_single);
                     } else {
                         model.remove(&n);
                     }

@@ -8,6 +8,7 @@ use etherparse::{Icmpv4Type, PacketBuilder};
 
 use super::*;
 use crate::address::Mac;
+use crate::conntrack::Limits;
 use crate::conntrack::state::Timeouts;
 use crate::flow::FlowHasher;
 use crate::ports::{PortMatch, PortSet, Rank};
@@ -87,7 +88,8 @@ impl World {
         for name in ["shop/client", "shop/server"] {
             residents.insert(&table, table.endpoint_named(name).unwrap());
         }
-        let connections = Connections::new(16, Timeouts::default(), hasher.clone());
+        let limits = Limits { connections_max: 16, account_connections_max: 16 };
+        let connections = Connections::new(limits, Timeouts::default(), hasher.clone());
         Self {
             table,
             residents,
@@ -105,7 +107,11 @@ impl World {
             254 => return Attachment::Host,
             _ => return Attachment::Uplink,
         };
-        Attachment::Pod { mac: host.mac(), endpoint: self.table.endpoint_named(name) }
+        Attachment::Pod {
+            mac: host.mac(),
+            endpoint: self.table.endpoint_named(name),
+            account: Account(host.0.into()),
+        }
     }
 
     fn send(&mut self, from: Host, to: Host, frame: &[u8]) -> Verdict {
@@ -114,12 +120,15 @@ impl World {
             table: &self.table,
             residents: &self.residents,
             established: self.established,
+            midstream: false,
             now: self.now,
         };
-        judge.guard(NETWORK, self.port(from), &packet)?;
+        let (from, to) = (self.port(from), self.port(to));
+        judge.guard(NETWORK, from, &packet)?;
         let flow = packet.ip().and_then(|ip| FlowOf::new(NETWORK, ip, &self.hasher));
-        let to = self.port(to);
-        judge.unicast(&mut self.connections, NETWORK, to, &packet, flow.as_ref())
+        let crossing =
+            Crossing { network: NETWORK, from, to, packet: &packet, flow: flow.as_ref() };
+        judge.unicast(&mut self.connections, &crossing)
     }
 
     fn tcp(&mut self, from: Host, to: Host, ports: (u16, u16), flags: &str) -> Verdict {
@@ -305,18 +314,7 @@ fn a_packet_reaches_only_the_pod_whose_address_it_bears() {
 fn a_pod_and_its_node_reach_each_other_whatever_the_rules() {
     let mut world = World::new();
     let node = Host(254);
-    let to_pod = udp_frame(node, CLIENT, (1, 9999));
-    let packet = Packet::parse(&to_pod).unwrap();
-    let judge = Judge {
-        table: &world.table,
-        residents: &world.residents,
-        established: Established::Recheck,
-        now: world.now,
-    };
-    assert_eq!(judge.guard(NETWORK, Attachment::Host, &packet), Ok(()));
-    let flow = FlowOf::new(NETWORK, packet.ip().unwrap(), &world.hasher);
-    let to = world.port(CLIENT);
-    assert_eq!(judge.unicast(&mut world.connections, NETWORK, to, &packet, flow.as_ref()), Ok(()));
+    assert_eq!(world.udp(node, CLIENT, (1, 9999)), Ok(()));
     let from_pod = udp_frame(SERVER, node, (9999, 1));
     assert_eq!(world.send(SERVER, node, &from_pod), Ok(()));
 }
@@ -404,6 +402,7 @@ fn a_unicast_packet_in_a_broadcast_frame_goes_nowhere() {
         table: &world.table,
         residents: &world.residents,
         established: Established::Recheck,
+        midstream: false,
         now: world.now,
     };
     let mut frame = udp_frame(STRANGER, SERVER, (5000, 53));
@@ -411,7 +410,12 @@ fn a_unicast_packet_in_a_broadcast_frame_goes_nowhere() {
     let packet = Packet::parse(&frame).unwrap();
     assert_eq!(judge.group(NETWORK, &packet), Err(DropReason::ForeignDestination));
     // To 255.255.255.255 it is judged pod by pod: the server admits UDP 53, the client does not.
-    frame[30..34].fill(0xff);
+    let mut frame = udp_frame(STRANGER, SERVER, (5000, 53));
+    frame[..6].fill(0xff);
+    let mut header = etherparse::Ipv4Header::from_slice(&frame[14..]).unwrap().0;
+    header.destination = [255; 4];
+    header.header_checksum = header.calc_header_checksum();
+    frame[14..34].copy_from_slice(&header.to_bytes());
     let packet = Packet::parse(&frame).unwrap();
     assert_eq!(judge.group(NETWORK, &packet), Ok(()));
     let admitted =

@@ -2,6 +2,7 @@ use etherparse::PacketBuilder;
 use proptest::prelude::*;
 
 use super::*;
+use crate::ports::{TCP, UDP};
 
 fn ethernet(ether_type: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
@@ -15,7 +16,31 @@ fn ipv4(protocol: u8, transport: &[u8]) -> Vec<u8> {
     packet.extend(u16::try_from(20 + transport.len()).unwrap().to_be_bytes());
     packet.extend([0, 0, 0x40, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2]);
     packet.extend(transport);
+    add_up(packet)
+}
+
+/// Gives an IPv4 packet the checksum of its header.
+fn add_up(mut packet: Vec<u8>) -> Vec<u8> {
+    let header_len = usize::from(packet[0] & 0xf) * 4;
+    packet[10..12].fill(0);
+    let words =
+        packet[..header_len].chunks(2).map(|word| u32::from(word[0]) << 8 | u32::from(word[1]));
+    let sum: u32 = words.sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let folded = u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap();
+    packet[10..12].copy_from_slice(&(!folded).to_be_bytes());
     packet
+}
+
+/// An IPv4 packet with options, which are padded to words.
+fn ipv4_with_options(options: &[u8], transport: &[u8]) -> Vec<u8> {
+    let mut packet = ipv4(17, transport);
+    let options_len = options.len().next_multiple_of(4);
+    let padded = [options, &vec![0; options_len - options.len()]].concat();
+    packet.splice(20..20, padded);
+    packet[0] = 0x45 + u8::try_from(options_len / 4).unwrap();
+    packet[3] += u8::try_from(options_len).unwrap();
+    add_up(packet)
 }
 
 fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
@@ -62,7 +87,16 @@ fn a_tcp_segment_over_ipv4_reads_in_full() {
             protocol: TCP,
             transport_offset: 34,
             transport_len: 20,
-            transport: Transport::Ports { source: 40000, destination: 443, flags: TcpFlags::SYN },
+            fragment: None,
+            transport: Transport::Tcp(Segment {
+                ports: Ports { source: 40000, destination: 443 },
+                flags: TcpFlags::SYN,
+                sequence: 1,
+                acknowledgement: 0,
+                window: 512,
+                window_scale: None,
+                payload_len: 0,
+            }),
         })
     );
 }
@@ -116,6 +150,7 @@ fn lengths_that_contradict_each_other_are_refused() {
     assert_eq!(transport_of(&ethernet(0x0800, &short_header)), Err(DropReason::MalformedIpv4));
     let mut long_total = ipv4(17, &udp(b"x"));
     long_total[3] += 1;
+    let long_total = add_up(long_total);
     assert_eq!(transport_of(&ethernet(0x0800, &long_total)), Err(DropReason::MalformedIpv4));
     let mut long_udp = udp(b"x");
     long_udp[5] += 1;
@@ -167,50 +202,199 @@ fn impossible_tcp_flags_are_refused() {
     }
 }
 
+const UDP_PORTS: Transport = Transport::Udp(Ports { source: 40000, destination: 53 });
+
 #[test]
 fn extension_headers_are_walked_to_the_ports() {
     let options = |next: u8| vec![next, 0, 1, 4, 0, 0, 0, 0];
     let chain = [options(60), options(17), udp(b"q")].concat();
-    let udp_ports = Transport::Ports { source: 40000, destination: 53, flags: TcpFlags::default() };
-    assert_eq!(transport_of(&ethernet(0x86dd, &ipv6(0, &chain))), Ok(udp_ports));
-    // Hop-by-hop options behind another header.
+    assert_eq!(transport_of(&ethernet(0x86dd, &ipv6(0, &chain))), Ok(UDP_PORTS));
+    let routing = |kind: u8, next: u8| vec![next, 0, kind, 0, 0, 0, 0, 0];
     assert_eq!(
-        transport_of(&ethernet(0x86dd, &ipv6(60, &[options(0), options(17), udp(b"q")].concat()))),
-        Err(DropReason::ExtensionHeaders)
-    );
-    let routing = [vec![17, 0, 0, 0, 0, 0, 0, 0], udp(b"q")].concat();
-    assert_eq!(
-        transport_of(&ethernet(0x86dd, &ipv6(43, &routing))),
+        transport_of(&ethernet(0x86dd, &ipv6(43, &[routing(0, 17), udp(b"q")].concat()))),
         Err(DropReason::RoutingHeader0)
     );
-    let at_limit = [options(60).repeat(7), options(17), udp(b"q")].concat();
-    assert_eq!(transport_of(&ethernet(0x86dd, &ipv6(60, &at_limit))), Ok(udp_ports));
-    let over_limit = [options(60).repeat(8), options(17), udp(b"q")].concat();
-    assert_eq!(
-        transport_of(&ethernet(0x86dd, &ipv6(60, &over_limit))),
-        Err(DropReason::ExtensionHeaders)
-    );
-    // An authentication header counts its length in words of four bytes, less two.
-    let authentication = [vec![17, 4, 0, 0], vec![0; 20], udp(b"q")].concat();
-    assert_eq!(transport_of(&ethernet(0x86dd, &ipv6(51, &authentication))), Ok(udp_ports));
+    let authentication = |next: u8| [vec![next, 4, 0, 0], vec![0; 20]].concat();
+    let mobility = |next: u8| vec![next, 0, 0, 0, 0, 0, 0, 0];
+    // Every header once, destination options twice, in the order of RFC 8200.
+    let longest = [
+        options(60),
+        options(43),
+        routing(4, 51),
+        authentication(60),
+        options(135),
+        mobility(17),
+        udp(b"q"),
+    ];
+    assert_eq!(transport_of(&ethernet(0x86dd, &ipv6(0, &longest.concat()))), Ok(UDP_PORTS));
 }
 
 #[test]
-fn fragments_are_refused_and_atomic_ones_are_whole_packets() {
-    let fragment = |offset_and_more: u16| {
-        let [high, low] = offset_and_more.to_be_bytes();
-        let header = [17, 0, high, low, 0, 0, 0, 1];
-        ethernet(0x86dd, &ipv6(44, &[&header[..], &udp(b"q")].concat()))
-    };
-    assert!(transport_of(&fragment(0)).is_ok(), "atomic");
-    assert_eq!(transport_of(&fragment(1)), Err(DropReason::Fragment), "first");
-    assert_eq!(transport_of(&fragment(8)), Err(DropReason::Fragment), "last");
-    let mut first = ipv4(17, &udp(b"q"));
-    first[6] = 0x20;
-    assert_eq!(transport_of(&ethernet(0x0800, &first)), Err(DropReason::Fragment));
-    let mut last = ipv4(17, &udp(b"q"));
-    last[6..8].copy_from_slice(&[0, 1]);
-    assert_eq!(transport_of(&ethernet(0x0800, &last)), Err(DropReason::Fragment));
+fn extension_headers_out_of_order_or_repeated_are_refused() {
+    let options = |next: u8| vec![next, 0, 1, 4, 0, 0, 0, 0];
+    let routing = |next: u8| vec![next, 0, 4, 0, 0, 0, 0, 0];
+    for (name, first, chain) in [
+        ("hop-by-hop behind another", 60, [options(0), options(17)].concat()),
+        ("hop-by-hop twice", 0, [options(0), options(17)].concat()),
+        ("routing twice", 43, [routing(43), routing(17)].concat()),
+        ("destination options thrice", 60, [options(60), options(60), options(17)].concat()),
+        ("routing behind the last options", 60, [options(60), options(43), routing(17)].concat()),
+        ("two fragment headers", 44, [vec![44, 0, 0, 1, 0, 0, 0, 1], options(17)].concat()),
+    ] {
+        let frame = ethernet(0x86dd, &ipv6(first, &[chain, udp(b"q")].concat()));
+        assert_eq!(transport_of(&frame), Err(DropReason::ExtensionHeaders), "{name}");
+    }
+    // The chain of the longest header that there is leaves the packet.
+    let long = [vec![17, 255], vec![0; 6], udp(b"q")].concat();
+    let frame = ethernet(0x86dd, &ipv6(60, &long));
+    assert_eq!(transport_of(&frame), Err(DropReason::MalformedIpv6));
+}
+
+#[test]
+fn padding_behind_the_payload_is_no_extension_header() {
+    let mut frame = ethernet(0x86dd, &ipv6(60, &[]));
+    frame.extend([17, 0, 1, 4, 0, 0, 0, 0]);
+    frame.extend(udp(b""));
+    assert_eq!(transport_of(&frame), Err(DropReason::MalformedIpv6));
+}
+
+#[test]
+fn source_routes_are_refused_and_other_options_walked() {
+    let record_route = [7, 7, 4, 0, 0, 0, 0];
+    let of =
+        |options: &[u8]| transport_of(&ethernet(0x0800, &ipv4_with_options(options, &udp(b"q"))));
+    assert_eq!(of(&record_route), Ok(UDP_PORTS));
+    assert_eq!(of(&[1, 1, 1, 0]), Ok(UDP_PORTS));
+    for kind in [131, 137] {
+        assert_eq!(of(&[kind, 7, 4, 10, 0, 0, 9]), Err(DropReason::SourceRoute));
+        let behind = [&record_route[..], &[1, kind, 7, 4, 10, 0, 0, 9]].concat();
+        assert_eq!(of(&behind), Err(DropReason::SourceRoute), "behind other options");
+        assert_eq!(of(&[0, kind, 3, 4]), Ok(UDP_PORTS), "behind the end of options is nothing");
+    }
+    assert_eq!(of(&[7, 1, 0, 0]), Err(DropReason::MalformedIpv4), "a length below its own");
+    assert_eq!(of(&[7, 9, 0, 0]), Err(DropReason::MalformedIpv4), "a length beyond the header");
+    assert_eq!(of(&[1, 1, 1, 7]), Err(DropReason::MalformedIpv4), "no length at all");
+}
+
+#[test]
+fn an_ipv4_header_that_does_not_add_up_is_refused() {
+    let whole = ipv4(17, &udp(b"q"));
+    for place in 0..20 {
+        let mut damaged = whole.clone();
+        damaged[place] ^= 0x08;
+        assert!(transport_of(&ethernet(0x0800, &damaged)).is_err(), "byte {place}");
+    }
+    let mut ttl = whole;
+    ttl[8] -= 1;
+    assert_eq!(transport_of(&ethernet(0x0800, &ttl)), Err(DropReason::BadChecksum));
+}
+
+/// The IPv4 fragment that begins at `offset` bytes.
+fn ipv4_fragment(offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
+    let mut packet = ipv4(17, payload);
+    packet[4..6].copy_from_slice(&[0xab, 0xcd]);
+    packet[6..8].copy_from_slice(&((offset / 8) | (u16::from(more) << 13)).to_be_bytes());
+    ethernet(0x0800, &add_up(packet))
+}
+
+/// The IPv6 fragment that begins at `offset` bytes, of a datagram whose first header is `next`.
+fn ipv6_fragment(next: u8, offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
+    let [high, low] = (offset | u16::from(more)).to_be_bytes();
+    let header = [next, 0, high, low, 0xde, 0xad, 0xbe, 0xef];
+    ethernet(0x86dd, &ipv6(44, &[&header[..], payload].concat()))
+}
+
+#[test]
+fn a_first_fragment_shows_its_ports_and_the_others_their_place() {
+    let datagram = udp(&[7; 40]);
+    for (id, first, last) in [
+        (
+            0xabcd,
+            ipv4_fragment(0, true, &datagram[..24]),
+            ipv4_fragment(24, false, &datagram[24..]),
+        ),
+        (
+            0xdead_beef,
+            ipv6_fragment(17, 0, true, &datagram[..24]),
+            ipv6_fragment(17, 24, false, &datagram[24..]),
+        ),
+    ] {
+        let first = *Packet::parse(&first).unwrap().ip().unwrap();
+        assert_eq!(first.fragment, Some(Fragment { id, offset: 0, len: 24, more: true }));
+        assert_eq!(first.transport, UDP_PORTS);
+        assert_eq!(first.transport_len, 24);
+        let last = *Packet::parse(&last).unwrap().ip().unwrap();
+        assert_eq!(last.fragment, Some(Fragment { id, offset: 24, len: 24, more: false }));
+        assert_eq!(last.transport, Transport::Continuation);
+    }
+}
+
+#[test]
+fn an_atomic_fragment_is_a_whole_packet() {
+    let atomic = ipv6_fragment(17, 0, false, &udp(b"q"));
+    let packet = Packet::parse(&atomic).unwrap();
+    assert_eq!(packet.ip().unwrap().fragment, None);
+    assert_eq!(packet.ip().unwrap().transport, UDP_PORTS);
+}
+
+#[test]
+fn a_first_fragment_without_the_whole_header_is_refused() {
+    let tiny = Err(DropReason::TinyFragment);
+    let mut segment = tcp(0x02);
+    segment.extend([0; 4]);
+    let mut tcp_first = ipv4_fragment(0, true, &segment[..16]);
+    tcp_first[23] = 6;
+    let restored = add_up(tcp_first[14..].to_vec());
+    assert_eq!(transport_of(&ethernet(0x0800, &restored)), tiny);
+    // The options that the data offset promises are elsewhere.
+    segment[12] = 0x70;
+    let first = ipv6_fragment(6, 0, true, &segment[..24]);
+    assert_eq!(transport_of(&first), tiny);
+    // RFC 7112: a chain of headers that goes on in the next fragment.
+    for payload in [&[17, 1, 1, 12, 0, 0, 0, 0][..], &[17, 0, 1, 4, 0, 0, 0, 0]] {
+        assert_eq!(transport_of(&ipv6_fragment(60, 0, true, payload)), tiny);
+    }
+}
+
+#[test]
+fn fragments_that_can_make_up_no_datagram_are_refused() {
+    let malformed = Err(DropReason::MalformedFragment);
+    assert_eq!(transport_of(&ipv4_fragment(0, true, &udp(&[7; 5]))), malformed, "13 bytes");
+    assert_eq!(transport_of(&ipv4_fragment(8, true, &[])), malformed, "empty");
+    assert_eq!(transport_of(&ipv4_fragment(65_528, false, &[0; 8])), malformed, "too long");
+    assert_eq!(transport_of(&ipv4_fragment(65_528, false, &[0; 7])), Ok(Transport::Continuation));
+    assert_eq!(transport_of(&ipv6_fragment(17, 65_528, false, &[0; 8])), malformed);
+}
+
+#[test]
+fn neighbour_discovery_and_icmp_errors_come_in_one_piece() {
+    let mut solicitation = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    solicitation.extend("fd00::1".parse::<Ipv6Addr>().unwrap().octets());
+    let refused = Err(DropReason::UnsupportedFragment);
+    assert_eq!(transport_of(&ipv6_fragment(58, 0, true, &solicitation)), refused);
+    let error = [&[1, 0, 0, 0, 0, 0, 0, 0][..], &ipv6(17, &udp(&[0; 8]))].concat();
+    assert_eq!(transport_of(&ipv6_fragment(58, 0, true, &error)), refused);
+}
+
+#[test]
+fn an_sctp_packet_shows_what_its_chunks_say() {
+    let common = [0x0b, 0x59, 0x0b, 0x5a, 0, 0, 0, 9, 0, 0, 0, 0];
+    let of =
+        |chunks: &[u8]| transport_of(&ethernet(0x0800, &ipv4(132, &[&common, chunks].concat())));
+    let ports = Ports { source: 2905, destination: 2906 };
+    let packet = |chunks| Ok(Transport::Sctp(SctpPacket { ports, tag: 9, chunks }));
+    let init = [1, 0, 0, 20, 0x11, 0x22, 0x33, 0x44, 0, 1, 0, 0, 0, 5, 0, 5, 0, 0, 0, 1];
+    let expected = Chunks { init: Some(0x1122_3344), ..Chunks::default() };
+    assert_eq!(of(&init), packet(expected));
+    assert_eq!(of(&[&init[..], &[11, 0, 0, 4]].concat()), Err(DropReason::MalformedSctp));
+    let bundle = [10, 0, 0, 6, 1, 2, 0, 0, 11, 0, 0, 4];
+    let expected = Chunks { cookie_echo: true, cookie_ack: true, ..Chunks::default() };
+    assert_eq!(of(&bundle), packet(expected));
+    let expected = Chunks { abort: true, reflected: true, ..Chunks::default() };
+    assert_eq!(of(&[6, 1, 0, 4]), packet(expected));
+    for broken in [&[10, 0, 0, 3][..], &[10, 0, 0, 9, 0], &[1, 0, 0, 8, 0, 0, 0, 1]] {
+        assert_eq!(of(broken), Err(DropReason::MalformedSctp), "{broken:?}");
+    }
 }
 
 #[test]
@@ -226,6 +410,7 @@ fn an_icmp_error_shows_the_packet_that_it_quotes() {
             protocol: UDP,
             source_port: 40000,
             destination_port: 53,
+            proof: None,
         }))
     );
     let short = [&[3, 4, 0, 0, 0, 0, 5, 0][..], &quote[..23]].concat();
@@ -265,7 +450,8 @@ fn other_protocols_are_opaque_and_other_ethertypes_refused() {
     assert_eq!(transport_of(&ethernet(0x86dd, &ipv6(50, &[0; 8]))), Ok(Transport::Opaque));
     // ICMP of the other family is a protocol like any unknown one.
     assert_eq!(transport_of(&ethernet(0x86dd, &ipv6(1, &[0; 8]))), Ok(Transport::Opaque));
-    for ether_type in [0x88cc, 0x0042, 0x8847] {
+    assert_eq!(Packet::parse(&ethernet(0x0042, &[0; 60])), Err(DropReason::Llc));
+    for ether_type in [0x88cc, 0x0600, 0x8847] {
         assert_eq!(
             Packet::parse(&ethernet(ether_type, &[0; 60])),
             Err(DropReason::UnsupportedEthertype)
@@ -328,10 +514,9 @@ proptest! {
         let Some(etherparse::TransportSlice::Udp(theirs)) = sliced.transport else { panic!() };
         let ours = Packet::parse(&frame).unwrap();
         prop_assert_eq!(ours.vlan, vlan);
-        prop_assert_eq!(ours.ip().unwrap().transport, Transport::Ports {
+        prop_assert_eq!(ours.ip().unwrap().transport, Transport::Udp(Ports {
             source: theirs.source_port(),
             destination: theirs.destination_port(),
-            flags: TcpFlags::default(),
-        });
+        }));
     }
 }
