@@ -14,12 +14,12 @@ use etherparse::PacketBuilder;
 use ipnet::IpNet;
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::blocks::{Block, BlockId, BlockTrie};
-use sluice_core::conntrack::Connections;
-use sluice_core::conntrack::state::{State, Timeouts};
+use sluice_core::conntrack::state::Timeouts;
+use sluice_core::conntrack::{Account, Connections, Limits, Opening};
 use sluice_core::flow::FlowHasher;
 use sluice_core::guard::{Attachment, Residents};
-use sluice_core::judge::{Established, FlowOf, Judge};
-use sluice_core::packet::Packet;
+use sluice_core::judge::{Crossing, Established, FlowOf, Judge};
+use sluice_core::packet::{Packet, Ports, Transport};
 use sluice_core::ports::{PortMatch, PortSet, Rank, UDP};
 use sluice_core::table::{
     Action, Endpoint, EndpointId, GroupId, Identity, IdentityId, PolicyId, PolicySet, RuleRef,
@@ -147,20 +147,26 @@ fn longest_prefix(c: &mut Criterion) {
     group.finish();
 }
 
+fn connections(count: u32, hasher: &FlowHasher) -> Connections {
+    let limits = Limits { connections_max: count, account_connections_max: count };
+    Connections::new(limits, Timeouts::default(), hasher.clone())
+}
+
 fn connection(c: &mut Criterion) {
     let mut group = c.benchmark_group("connection_found");
     for count in [10_000u32, 100_000, 1_000_000] {
         let hasher = FlowHasher::seeded(1);
-        let mut connections = Connections::new(count, Timeouts::default(), hasher.clone());
+        let mut connections = connections(count, &hasher);
         let flow = |n: u32| {
             let port = u16::try_from(1024 + n % 50_000).unwrap();
             let frame = udp_frame(address(0), address(1 + n / 50_000), port);
             FlowOf::new(NETWORK, Packet::parse(&frame).unwrap().ip().unwrap(), &hasher).unwrap()
         };
-        let state = State::Datagram { replied: false };
+        let datagram = Transport::Udp(Ports { source: 1, destination: 2 });
         for n in 0..count {
-            let flow = flow(n);
-            connections.insert(flow.hash, flow.key, flow.side, state, 1, Time(0)).unwrap();
+            let FlowOf { key, hash, side: opener } = flow(n);
+            let opening = Opening { key, hash, opener, account: Account::OUTSIDE, revision: 1 };
+            connections.open(&opening, &datagram, false, Time(0)).unwrap();
         }
         let mut numbers = Numbers(3);
         let asked: Vec<FlowOf> = (0..65_536)
@@ -191,20 +197,21 @@ fn judge(c: &mut Criterion) {
                 table: &table,
                 residents: &residents,
                 established: Established::Recheck,
+                midstream: false,
                 now: Time(1),
             };
-            let mut connections = Connections::new(131_072, Timeouts::default(), hasher.clone());
+            let mut connections = connections(131_072, &hasher);
             let frames = frames(flows);
-            let from = Attachment::Pod { mac: POD_MAC, endpoint: endpoint(0) };
+            let from = Attachment::Pod { mac: POD_MAC, endpoint: endpoint(0), account: Account(1) };
             let mut verdicts = || {
                 let mut allowed = 0;
                 for frame in &frames {
                     let packet = Packet::parse(black_box(frame)).unwrap();
                     judge.guard(NETWORK, from, &packet).unwrap();
                     let flow = FlowOf::new(NETWORK, packet.ip().unwrap(), &hasher);
-                    let to = Attachment::Host;
-                    let verdict =
-                        judge.unicast(&mut connections, NETWORK, to, &packet, flow.as_ref());
+                    let (to, flow) = (Attachment::Host, flow.as_ref());
+                    let crossing = Crossing { network: NETWORK, from, to, packet: &packet, flow };
+                    let verdict = judge.unicast(&mut connections, &crossing);
                     allowed += usize::from(verdict.is_ok());
                 }
                 allowed

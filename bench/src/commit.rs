@@ -4,9 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sluice_core::conntrack::state::Timeouts;
-use sluice_core::judge::Established;
-use sluice_engine::{Engine, EngineConfig, Idle};
+use sluice_engine::{Engine, EngineConfig};
 use sluice_policy::compile::{CompileOptions, Compiler, compile};
 use sluice_policy::model::{
     Block, Change, Fault, LabelSelector, NetworkPolicy, Peer, Pod, PolicyPort, PolicyType, Port,
@@ -26,13 +24,7 @@ const ROUNDS: u64 = 50;
 pub(crate) fn run() -> Result<(), BenchError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (umem, pool) = Umem::in_memory(1024).map_err(BenchError::failed("packet memory"))?;
-    let config = EngineConfig {
-        cores: (0..cores).collect(),
-        connections_max: 65_536,
-        timeouts: Timeouts::default(),
-        established: Established::Recheck,
-        idle: Idle::Sleep,
-    };
+    let config = EngineConfig { cores: (0..cores).collect(), ..EngineConfig::default() };
     let engine = Engine::start(&config, umem, pool).map_err(BenchError::failed("the engine"))?;
     let rules = rule_set()?;
     let options = CompileOptions::default();

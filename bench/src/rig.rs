@@ -17,11 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_core::address::{Mac, NetworkId};
-use sluice_core::conntrack::state::Timeouts;
-use sluice_core::judge::Established;
 use sluice_engine::open::{PortRequest, Ports};
 use sluice_engine::port::PortKind;
-use sluice_engine::{Engine, EngineConfig, Idle};
+use sluice_engine::{Engine, EngineConfig};
 use sluice_lab::{Lab, Namespace, VethOptions};
 use sluice_policy::compile::{CompileOptions, compile};
 use sluice_policy::model::{
@@ -148,13 +146,7 @@ impl<'a> Sluice<'a> {
         let umem_config = UmemConfig { frame_count: 16_384, huge_pages: true };
         let (umem, pool) =
             Umem::new(&umem_config).map_err(BenchError::failed("Sluice's packet memory"))?;
-        let config = EngineConfig {
-            cores: vec![FORWARD_CORE],
-            connections_max: 65_536,
-            timeouts: Timeouts::default(),
-            established: Established::Recheck,
-            idle: Idle::Sleep,
-        };
+        let config = EngineConfig { cores: vec![FORWARD_CORE], ..EngineConfig::default() };
         let engine =
             Engine::start(&config, umem, pool).map_err(BenchError::failed("Sluice's engine"))?;
         let table = compile(&rule_set(policies)?, &CompileOptions::default())
@@ -168,6 +160,7 @@ impl<'a> Sluice<'a> {
                 interface: interface.into(),
                 kind,
                 networks: BTreeMap::from([(NetworkId::DEFAULT, None)]),
+                priority_tags: false,
                 fallback: Fallback::Drop,
                 node_addresses: Vec::new(),
             };

@@ -16,11 +16,11 @@ use etherparse::{IpNumber, PacketBuilder};
 use ipnet::{IpNet, Ipv4Net};
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::blocks::{Block, BlockId, BlockTrie};
-use sluice_core::conntrack::Connections;
 use sluice_core::conntrack::state::{State, Timeouts};
+use sluice_core::conntrack::{Account, Connections, Limits};
 use sluice_core::flow::FlowHasher;
 use sluice_core::guard::{Attachment, Residents};
-use sluice_core::judge::{Established, FlowOf, Judge, Verdict, is_group};
+use sluice_core::judge::{Crossing, Established, FlowOf, Judge, Verdict, is_group};
 use sluice_core::packet::{Ip, Packet, Transport};
 use sluice_core::policy::Attempt;
 use sluice_core::ports::{ICMP, ICMPV6, PortMatch, PortSet, Rank, SCTP, TCP, UDP};
@@ -276,7 +276,9 @@ struct World {
 impl World {
     fn new(established: Established) -> Self {
         let hasher = FlowHasher::seeded(1);
-        let connections = Connections::new(CONNECTIONS_MAX, Timeouts::default(), hasher.clone());
+        let limits =
+            Limits { connections_max: CONNECTIONS_MAX, account_connections_max: CONNECTIONS_MAX };
+        let connections = Connections::new(limits, Timeouts::default(), hasher.clone());
         let mut world = Self {
             table: Table::empty(),
             residents: Residents::default(),
@@ -302,9 +304,11 @@ impl World {
 
     fn port(&self, host: Host) -> Attachment {
         match PODS[..2].iter().find(|(_, pod)| *pod == host) {
-            Some((name, _)) => {
-                Attachment::Pod { mac: host.mac(), endpoint: self.table.endpoint_named(name) }
-            }
+            Some((name, _)) => Attachment::Pod {
+                mac: host.mac(),
+                endpoint: self.table.endpoint_named(name),
+                account: Account(u16::from(host.0) + 1),
+            },
             None if host == NODE => Attachment::Host,
             None => Attachment::Uplink,
         }
@@ -339,6 +343,7 @@ impl World {
             table: &self.table,
             residents: &self.residents,
             established: self.established,
+            midstream: false,
             now: self.now,
         };
         if judge.guard(NETWORK, from, &packet).is_err() {
@@ -360,7 +365,9 @@ impl World {
             .and_then(|flow| self.connections.find(flow.hash, &flow.key, self.now))
             .map(|known| known.state());
         let len = self.connections.len();
-        let verdict = judge.unicast(&mut self.connections, NETWORK, to, &packet, flow.as_ref());
+        let crossing =
+            Crossing { network: NETWORK, from, to, packet: &packet, flow: flow.as_ref() };
+        let verdict = judge.unicast(&mut self.connections, &crossing);
         self.check(step, &packet, flow.as_ref(), before, verdict);
         if verdict.is_err() {
             assert!(self.connections.len() <= len, "{step:?}: a denial leaves something behind");
@@ -369,7 +376,7 @@ impl World {
 
     /// What a pod sends bears the pod's own address.
     fn holds_to_its_name(&self, from: Attachment, packet: &Packet) {
-        let Attachment::Pod { endpoint, mac } = from else { return };
+        let Attachment::Pod { endpoint, mac, .. } = from else { return };
         assert_eq!(packet.source, mac);
         if let Some(ip) = packet.ip().filter(|ip| !matches!(ip.transport, Transport::Neighbour(_)))
         {
@@ -415,10 +422,7 @@ impl World {
 
     /// What the table says of the packet's own addresses.
     fn decides(&self, ip: &Ip) -> bool {
-        let port = match ip.transport {
-            Transport::Ports { destination, .. } => Some(destination),
-            _ => None,
-        };
+        let port = ip.transport.ports().map(|ports| ports.destination);
         let attempt = Attempt {
             network: NETWORK,
             source: ip.source,
@@ -432,5 +436,6 @@ impl World {
 
 /// Whether the packet is one of a flow itself, and neither about another nor of none.
 fn is_flow(ip: &Ip) -> bool {
-    matches!(ip.transport, Transport::Ports { .. } | Transport::Echo { .. } | Transport::Opaque)
+    ip.transport.ports().is_some()
+        || matches!(ip.transport, Transport::Echo { .. } | Transport::Opaque)
 }

@@ -114,6 +114,7 @@ impl Backend for Daemon {
                 PortKind::Host => port::PortKind::Host,
             },
             networks: port.networks,
+            priority_tags: false,
             fallback: match port.fallback {
                 Fallback::Drop => xdp::Fallback::Drop,
                 Fallback::Pass => xdp::Fallback::Pass,

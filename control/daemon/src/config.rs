@@ -37,7 +37,11 @@ pub(crate) struct Engine {
     pub(crate) frames: u32,
     pub(crate) huge_pages: bool,
     pub(crate) connections_max: u32,
+    pub(crate) pod_connections_max: u32,
+    pub(crate) datagrams_max: u32,
     pub(crate) established: AfterChange,
+    pub(crate) midstream: bool,
+    pub(crate) verify_checksums: bool,
     pub(crate) idle: IdleMode,
     pub(crate) timeouts: TimeoutSeconds,
 }
@@ -64,10 +68,15 @@ pub(crate) struct TimeoutSeconds {
     tcp_established: u32,
     tcp_closing: u32,
     tcp_closed: u32,
-    datagram_single: u32,
-    datagram_replied: u32,
+    sctp_opening: u32,
+    sctp_established: u32,
+    sctp_closing: u32,
+    sctp_closed: u32,
+    udp_single: u32,
+    udp_replied: u32,
     echo: u32,
     opaque: u32,
+    fragments: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -119,6 +128,8 @@ pub(crate) struct Port {
     mac: Option<String>,
     vlan: Option<u16>,
     #[serde(default)]
+    priority_tags: bool,
+    #[serde(default)]
     fallback: FallbackName,
     #[serde(default)]
     node_addresses: Vec<IpAddr>,
@@ -153,12 +164,17 @@ pub(crate) enum ConfigError {
 
 impl Default for Engine {
     fn default() -> Self {
+        let engine = EngineConfig::default();
         Self {
             cores: vec![0],
             frames: 16_384,
             huge_pages: true,
-            connections_max: 65_536,
+            connections_max: engine.connections_max,
+            pod_connections_max: engine.pod_connections_max,
+            datagrams_max: engine.datagrams_max,
             established: AfterChange::Recheck,
+            midstream: engine.midstream,
+            verify_checksums: engine.verify_checksums,
             idle: IdleMode::Sleep,
             timeouts: TimeoutSeconds::default(),
         }
@@ -174,10 +190,15 @@ impl Default for TimeoutSeconds {
             tcp_established: seconds(timeouts.tcp_established),
             tcp_closing: seconds(timeouts.tcp_closing),
             tcp_closed: seconds(timeouts.tcp_closed),
-            datagram_single: seconds(timeouts.datagram_single),
-            datagram_replied: seconds(timeouts.datagram_replied),
+            sctp_opening: seconds(timeouts.sctp_opening),
+            sctp_established: seconds(timeouts.sctp_established),
+            sctp_closing: seconds(timeouts.sctp_closing),
+            sctp_closed: seconds(timeouts.sctp_closed),
+            udp_single: seconds(timeouts.udp_single),
+            udp_replied: seconds(timeouts.udp_replied),
             echo: seconds(timeouts.echo),
             opaque: seconds(timeouts.opaque),
+            fragments: seconds(timeouts.fragments),
         }
     }
 }
@@ -234,6 +255,10 @@ impl Config {
         EngineConfig {
             cores: self.engine.cores.clone(),
             connections_max: self.engine.connections_max,
+            pod_connections_max: self.engine.pod_connections_max,
+            datagrams_max: self.engine.datagrams_max,
+            midstream: self.engine.midstream,
+            verify_checksums: self.engine.verify_checksums,
             timeouts: self.engine.timeouts.durations(),
             established: match self.engine.established {
                 AfterChange::Recheck => Established::Recheck,
@@ -266,6 +291,9 @@ impl Config {
         };
         within("engine.frames", self.engine.frames, 1024, sluice_xdp::FRAME_COUNT_MAX)?;
         within("engine.connections_max", self.engine.connections_max, 1024, 1 << 26)?;
+        let connections_max = self.engine.connections_max;
+        within("engine.pod_connections_max", self.engine.pod_connections_max, 16, connections_max)?;
+        within("engine.datagrams_max", self.engine.datagrams_max, 16, 1 << 16)?;
         within("rules.interval_ms", self.rules.interval_ms, 100, 3_600_000)?;
         for (name, seconds) in self.engine.timeouts.named() {
             within(&format!("engine.timeouts.{name}"), seconds, 1, 30 * 24 * 3600)?;
@@ -275,16 +303,21 @@ impl Config {
 }
 
 impl TimeoutSeconds {
-    fn named(&self) -> [(&'static str, u32); 8] {
+    fn named(&self) -> [(&'static str, u32); 13] {
         [
             ("tcp_opening", self.tcp_opening),
             ("tcp_established", self.tcp_established),
             ("tcp_closing", self.tcp_closing),
             ("tcp_closed", self.tcp_closed),
-            ("datagram_single", self.datagram_single),
-            ("datagram_replied", self.datagram_replied),
+            ("sctp_opening", self.sctp_opening),
+            ("sctp_established", self.sctp_established),
+            ("sctp_closing", self.sctp_closing),
+            ("sctp_closed", self.sctp_closed),
+            ("udp_single", self.udp_single),
+            ("udp_replied", self.udp_replied),
             ("echo", self.echo),
             ("opaque", self.opaque),
+            ("fragments", self.fragments),
         ]
     }
 
@@ -295,10 +328,15 @@ impl TimeoutSeconds {
             tcp_established: seconds(self.tcp_established),
             tcp_closing: seconds(self.tcp_closing),
             tcp_closed: seconds(self.tcp_closed),
-            datagram_single: seconds(self.datagram_single),
-            datagram_replied: seconds(self.datagram_replied),
+            sctp_opening: seconds(self.sctp_opening),
+            sctp_established: seconds(self.sctp_established),
+            sctp_closing: seconds(self.sctp_closing),
+            sctp_closed: seconds(self.sctp_closed),
+            udp_single: seconds(self.udp_single),
+            udp_replied: seconds(self.udp_replied),
             echo: seconds(self.echo),
             opaque: seconds(self.opaque),
+            fragments: seconds(self.fragments),
         }
     }
 }
@@ -329,6 +367,7 @@ impl Port {
             interface: self.interface.clone(),
             kind,
             networks: BTreeMap::from([(NetworkId::DEFAULT, self.vlan)]),
+            priority_tags: self.priority_tags,
             fallback: match self.fallback {
                 FallbackName::Drop => Fallback::Drop,
                 FallbackName::Pass => Fallback::Pass,

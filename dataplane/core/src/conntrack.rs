@@ -35,6 +35,9 @@ pub struct Account(pub u16);
 impl Account {
     /// Connections between parties of which none has a pod port here.
     pub const OUTSIDE: Self = Self(0);
+
+    /// The number of accounts: one for each port that there can be, and the outside's.
+    pub const COUNT: usize = 16_384 + 1;
 }
 
 /// How much a table may hold.

@@ -136,10 +136,10 @@ impl FlowHasher {
         Self(ahash::RandomState::with_seeds(seed, 1, 2, 3))
     }
 
-    /// The hash of a flow.
+    /// The hash of a flow's key, or of a fragmented datagram's.
     #[inline]
     #[must_use]
-    pub fn hash(&self, key: &FlowKey) -> u64 {
+    pub fn hash<K: std::hash::Hash>(&self, key: &K) -> u64 {
         self.0.hash_one(key)
     }
 }

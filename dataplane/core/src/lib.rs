@@ -36,6 +36,7 @@ pub mod checksum;
 pub mod conntrack;
 pub mod drop;
 pub mod flow;
+pub mod fragments;
 pub mod guard;
 mod icmp;
 pub mod judge;

@@ -9,6 +9,7 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use sluice_core::conntrack::Connection;
+use sluice_core::fragments::FragmentKey;
 use sluice_xdp::Frame;
 
 use crate::counters::PortCounters;
@@ -46,7 +47,7 @@ pub(crate) struct Desk {
     pub(crate) bell: EventFd,
 }
 
-/// A frame on its way to another worker.
+/// A frame, or word of one, on its way to another worker.
 #[derive(Debug)]
 pub(crate) enum Handover {
     /// To be judged by the owner of its flow.
@@ -55,6 +56,24 @@ pub(crate) enum Handover {
         frame: Frame,
         /// The port that received it.
         from: PortId,
+    },
+    /// To be judged by the owner of its flow, who tells the asker the verdict.
+    JudgeFirst {
+        /// The first fragment of a datagram, as it was received.
+        frame: Frame,
+        /// The port that received it.
+        from: PortId,
+        /// The datagram.
+        key: FragmentKey,
+        /// The worker that owns the datagram.
+        asker: usize,
+    },
+    /// The verdict on a first fragment, for the worker that owns the datagram.
+    Settle {
+        /// The datagram.
+        key: FragmentKey,
+        /// The revision of the table that admitted it.
+        admitted: Option<u64>,
     },
     /// To be sent by a worker that owns a queue of the port.
     Send {

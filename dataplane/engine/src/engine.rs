@@ -48,12 +48,36 @@ pub struct EngineConfig {
     pub cores: Vec<usize>,
     /// Connections that all workers together track at most.
     pub connections_max: u32,
+    /// Connections of one pod that all workers together track at most.
+    pub pod_connections_max: u32,
     /// How long a connection may be silent.
     pub timeouts: Timeouts,
     /// What becomes of established connections when the table changes.
     pub established: Established,
+    /// Whether a TCP segment may begin a connection in its middle, if policy admits it.
+    pub midstream: bool,
+    /// Whether frames are dropped whose transport checksum is wrong.
+    pub verify_checksums: bool,
+    /// Fragmented datagrams that all workers together keep track of at most.
+    pub datagrams_max: u32,
     /// What a worker does when no frame comes.
     pub idle: Idle,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            cores: vec![0],
+            connections_max: 65_536,
+            pod_connections_max: 16_384,
+            timeouts: Timeouts::default(),
+            established: Established::default(),
+            midstream: false,
+            verify_checksums: true,
+            datagrams_max: 1024,
+            idle: Idle::default(),
+        }
+    }
 }
 
 /// A running dataplane.

@@ -4,9 +4,10 @@
 use sluice_core::address::NetworkId;
 use sluice_core::checksum;
 use sluice_core::drop::DropReason;
+use sluice_core::fragments::FragmentKey;
 use sluice_core::guard::Attachment;
-use sluice_core::judge::{FlowOf, Judge};
-use sluice_core::packet::Packet;
+use sluice_core::judge::{Crossing, Established, FlowOf, Judge};
+use sluice_core::packet::{Fragment, Packet};
 use sluice_core::time::Time;
 use sluice_xdp::Frame;
 
@@ -22,7 +23,8 @@ use crate::worker::Worker;
 const TAG_LEN: usize = 4;
 
 /// Where a judged packet goes.
-enum Way {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Way {
     /// Out of one port.
     Port(PortId),
     /// To everybody of the network whom it may reach.
@@ -31,39 +33,78 @@ enum Way {
     Unknown,
 }
 
+/// Where a guarded packet would go, and what is attached there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Route {
+    way: Way,
+    pub(crate) to: Attachment,
+}
+
 /// A packet, the network and the flow that it is on, and who sent it.
-struct Context<'a> {
-    scene: &'a Scene,
-    from: PortId,
+pub(crate) struct Context<'a> {
+    pub(crate) scene: &'a Scene,
+    pub(crate) from: PortId,
     port: &'a Port,
     packet: Packet,
     network: NetworkId,
-    flow: Option<FlowOf>,
+    pub(crate) flow: Option<FlowOf>,
+    pub(crate) fragment: Option<(FragmentKey, Fragment)>,
+}
+
+impl<'a> Context<'a> {
+    fn crossing(&self, to: Attachment) -> Crossing<'_> {
+        let from = self.scene.attachment(self.from);
+        let (network, packet, flow) = (self.network, &self.packet, self.flow.as_ref());
+        Crossing { network, from, to, packet, flow }
+    }
+
+    fn judge(&self, established: Established, midstream: bool, now: Time) -> Judge<'a> {
+        let Scene { table, residents, .. } = self.scene;
+        Judge { table, residents, established, midstream, now }
+    }
 }
 
 impl Worker {
-    /// Takes a frame from a queue: to the owner of its flow, if that is another worker.
+    /// Takes a frame from a queue: to the owner of its flow or datagram, if that is another
+    /// worker.
     #[inline]
     pub(crate) fn receive(&mut self, scene: &Scene, frame: Frame, from: PortId, now: Time) {
-        let found = self.read(scene, &frame, from);
-        if let Ok(Context { flow: Some(flow), .. }) = &found {
-            let owner = self.owner(flow);
-            if owner != self.index {
-                return self.hand_over(scene, owner, Handover::Judge { frame, from }, from);
-            }
+        let context = match self.read_whole(scene, &frame, from) {
+            Ok(context) => context,
+            Err(reason) => return self.discard(scene, frame, from, reason),
+        };
+        let hash = match (&context.fragment, &context.flow) {
+            (Some((key, _)), _) => Some(self.hasher.hash(key)),
+            (None, flow) => flow.as_ref().map(|flow| flow.hash),
+        };
+        let owner = hash.map_or(self.index, |hash| self.owner(hash));
+        if owner == self.index {
+            self.proceed(&context, frame, now);
+        } else {
+            self.hand_over(scene, owner, Handover::Judge { frame, from }, from);
         }
-        self.send_on_its_way(scene, frame, from, found, now);
     }
 
-    /// Judges a frame of a flow that this worker owns.
+    /// Judges a frame of a flow or datagram that this worker owns.
     pub(crate) fn judge(&mut self, scene: &Scene, frame: Frame, from: PortId, now: Time) {
-        let found = self.read(scene, &frame, from);
-        self.send_on_its_way(scene, frame, from, found, now);
+        match self.read(scene, &frame, from) {
+            Ok(context) => self.proceed(&context, frame, now),
+            Err(reason) => self.discard(scene, frame, from, reason),
+        }
+    }
+
+    #[inline]
+    fn proceed(&mut self, context: &Context<'_>, frame: Frame, now: Time) {
+        if context.fragment.is_some() {
+            return self.fragment(context, frame, now);
+        }
+        let way = self.way(context, frame.len(), now);
+        self.send_on_its_way(context, frame, way, now);
     }
 
     /// Reads what a frame is, once for all that follows.
     #[inline]
-    fn read<'a>(
+    pub(crate) fn read<'a>(
         &self,
         scene: &'a Scene,
         frame: &Frame,
@@ -71,65 +112,106 @@ impl Worker {
     ) -> Result<Context<'a>, DropReason> {
         let port = scene.port(from).ok_or(DropReason::PortGone)?;
         let packet = Packet::parse(frame)?;
-        let network = port.network_of(packet.vlan).ok_or(DropReason::ForeignVlan)?;
+        let network = port.network_of(packet.vlan).ok_or(match packet.vlan {
+            Some(0) => DropReason::PriorityTag,
+            _ => DropReason::ForeignVlan,
+        })?;
         let flow = packet.ip().and_then(|ip| FlowOf::new(network, ip, &self.hasher));
-        Ok(Context { scene, from, port, packet, network, flow })
+        let fragment = packet.ip().and_then(|ip| FragmentKey::of(network, ip));
+        Ok(Context { scene, from, port, packet, network, flow, fragment })
     }
 
-    /// The worker that owns a flow.
+    /// Reads a frame that has just come, and checks that nothing damaged it on the way.
     #[inline]
-    fn owner(&self, flow: &FlowOf) -> usize {
+    fn read_whole<'a>(
+        &self,
+        scene: &'a Scene,
+        frame: &Frame,
+        from: PortId,
+    ) -> Result<Context<'a>, DropReason> {
+        let context = self.read(scene, frame, from)?;
+        let is_whole = |ip| checksum::is_whole(frame, ip, context.port.spec.partial_checksums);
+        if self.verify_checksums && !context.packet.ip().is_none_or(is_whole) {
+            return Err(DropReason::BadChecksum);
+        }
+        Ok(context)
+    }
+
+    /// The worker that owns what has this hash.
+    #[inline]
+    pub(crate) fn owner(&self, hash: u64) -> usize {
         // The upper half of the hash, scaled; the table of connections uses the lower bits.
         let workers = self.shared.desks.len() as u64;
-        usize::try_from(((flow.hash >> 32) * workers) >> 32).unwrap_or_default()
+        usize::try_from(((hash >> 32) * workers) >> 32).unwrap_or_default()
     }
 
     #[inline]
-    fn send_on_its_way(
+    pub(crate) fn send_on_its_way(
         &mut self,
-        scene: &Scene,
+        context: &Context<'_>,
         frame: Frame,
-        from: PortId,
-        found: Result<Context<'_>, DropReason>,
+        way: Result<Way, DropReason>,
         now: Time,
     ) {
-        let way = found.and_then(|context| {
-            let way = self.way(&context, frame.len(), now)?;
-            Ok((context, way))
-        });
         match way {
-            Ok((context, Way::Port(to))) => self.transmit(&context, frame, to),
-            Ok((context, Way::Everybody)) => self.flood(&context, frame, now, true),
-            Ok((context, Way::Unknown)) => self.flood(&context, frame, now, false),
-            Err(reason) => self.discard(scene, frame, from, reason),
+            Ok(Way::Port(to)) => self.transmit(context, frame, to),
+            Ok(Way::Everybody) => self.flood(context, frame, now, true),
+            Ok(Way::Unknown) => self.flood(context, frame, now, false),
+            Err(reason) => self.discard(context.scene, frame, context.from, reason),
         }
     }
 
+    /// Where a packet goes by guard, forwarding, connections and policy.
     #[inline]
-    fn way(&mut self, context: &Context<'_>, len: usize, now: Time) -> Result<Way, DropReason> {
-        let Context { scene, from, packet, network, flow, .. } = context;
-        let judge = Judge {
-            table: &scene.table,
-            residents: &scene.residents,
-            established: self.established,
-            now,
-        };
+    pub(crate) fn way(
+        &mut self,
+        context: &Context<'_>,
+        len: usize,
+        now: Time,
+    ) -> Result<Way, DropReason> {
+        let route = self.route(context, len, now)?;
+        if !matches!(route.way, Way::Everybody) {
+            let crossing = context.crossing(route.to);
+            let judge = context.judge(self.established, self.midstream, now);
+            judge.unicast(&mut self.connections, &crossing)?;
+        }
+        Ok(route.way)
+    }
+
+    /// Where a fragment goes whose datagram the table of `revision` has admitted.
+    pub(crate) fn way_of_continuation(
+        &mut self,
+        context: &Context<'_>,
+        len: usize,
+        revision: u64,
+        now: Time,
+    ) -> Result<Way, DropReason> {
+        let route = self.route(context, len, now)?;
+        let judge = context.judge(self.established, self.midstream, now);
+        judge.continuation(&context.crossing(route.to), revision)?;
+        Ok(route.way)
+    }
+
+    /// Where a packet would go by guard and forwarding; one for everybody is judged here.
+    #[inline]
+    pub(crate) fn route(
+        &mut self,
+        context: &Context<'_>,
+        len: usize,
+        now: Time,
+    ) -> Result<Route, DropReason> {
+        let Context { scene, from, packet, network, .. } = context;
+        let judge = context.judge(self.established, self.midstream, now);
         judge.guard(*network, scene.attachment(*from), packet)?;
         self.note_source(context, now)?;
         if packet.destination.is_group() {
             judge.group(*network, packet)?;
-            return self.take_flood_token(*from, now).map(|()| Way::Everybody);
+            self.take_flood_token(*from, now)?;
+            return Ok(Route { way: Way::Everybody, to: Attachment::Uplink });
         }
         let Some(to) = scene.fdb.find(*network, packet.destination) else {
             self.take_flood_token(*from, now)?;
-            judge.unicast(
-                &mut self.connections,
-                *network,
-                Attachment::Uplink,
-                packet,
-                flow.as_ref(),
-            )?;
-            return Ok(Way::Unknown);
+            return Ok(Route { way: Way::Unknown, to: Attachment::Uplink });
         };
         if to == *from {
             return Err(DropReason::SamePort);
@@ -139,9 +221,7 @@ impl Worker {
         if !port.fits(len - tag_len) {
             return Err(DropReason::TooBig);
         }
-        let attachment = scene.attachment(to);
-        judge.unicast(&mut self.connections, *network, attachment, packet, flow.as_ref())?;
-        Ok(Way::Port(to))
+        Ok(Route { way: Way::Port(to), to: scene.attachment(to) })
     }
 
     /// Tells the steward of a station that is not where the FDB has it.
@@ -249,12 +329,7 @@ impl Worker {
         if to == context.from || !fits {
             return Flood::No;
         }
-        let judge = Judge {
-            table: &scene.table,
-            residents: &scene.residents,
-            established: self.established,
-            now,
-        };
+        let judge = context.judge(self.established, self.midstream, now);
         match scene.attachment(to) {
             Attachment::Uplink | Attachment::Host => Flood::Yes,
             Attachment::Pod { endpoint: Some(endpoint), .. } if to_pods => {

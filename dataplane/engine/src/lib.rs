@@ -24,6 +24,7 @@ pub mod error;
 mod fdb;
 mod flood;
 mod forward;
+mod fragments;
 pub mod io;
 pub mod open;
 pub mod port;

@@ -35,6 +35,8 @@ pub struct PortRequest {
     pub kind: PortKind,
     /// The networks that it belongs to, and how each is tagged.
     pub networks: BTreeMap<NetworkId, Option<u16>>,
+    /// Whether a tag with VLAN id 0 is taken for none.
+    pub priority_tags: bool,
     /// What happens to its frames while Sluice does not run.
     pub fallback: Fallback,
     /// For an uplink: addresses of the node besides those that the interface has.
@@ -289,6 +291,7 @@ impl Ports {
             kind: request.kind.clone(),
             networks: request.networks.clone(),
             mtu: interface.mtu(),
+            priority_tags: request.priority_tags,
             partial_checksums: interface.partial_checksums(),
         };
         self.engine.add_port(spec, queues)?;

@@ -58,6 +58,9 @@ pub struct PortSpec {
     pub networks: BTreeMap<NetworkId, Option<u16>>,
     /// The longest packet without the Ethernet header and tag, in bytes.
     pub mtu: u32,
+    /// Whether a tag with VLAN id 0, which only carries a priority (IEEE 802.1Q, 9.6), is taken
+    /// for none and removed. Otherwise such frames are dropped.
+    pub priority_tags: bool,
     /// Whether its frames arrive with partial transport checksums, as those of a veth do.
     pub partial_checksums: bool,
 }
@@ -99,6 +102,7 @@ impl Port {
     /// The network that a tag, or its absence, means on this port.
     #[inline]
     pub(crate) fn network_of(&self, vlan: Option<u16>) -> Option<NetworkId> {
+        let vlan = vlan.filter(|vlan| *vlan != 0 || !self.spec.priority_tags);
         self.spec.networks.iter().find(|(_, tag)| **tag == vlan).map(|(network, _)| *network)
     }
 

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sluice_core::address::NetworkId;
+use sluice_core::conntrack::Account;
 use sluice_core::guard::{Attachment, Residents};
 use sluice_core::table::Table;
 
@@ -43,7 +44,7 @@ impl Scene {
                 attachments.push(Attachment::Uplink);
                 continue;
             };
-            attachments.push(attach(port, &table, &mut residents));
+            attachments.push(attach(PortId(id), port, &table, &mut residents));
             for network in port.spec.networks.keys() {
                 members.entry(*network).or_default().push(PortId(id));
             }
@@ -69,14 +70,15 @@ impl Scene {
     }
 }
 
-fn attach(port: &Port, table: &Table, residents: &mut Residents) -> Attachment {
+fn attach(id: PortId, port: &Port, table: &Table, residents: &mut Residents) -> Attachment {
     match &port.spec.kind {
         PortKind::Pod { pod, mac } => {
             let endpoint = table.endpoint_named(pod);
             if let Some(endpoint) = endpoint {
                 residents.insert(table, endpoint);
             }
-            Attachment::Pod { mac: *mac, endpoint }
+            // The number 0 is the outside's; ports are fewer than accounts.
+            Attachment::Pod { mac: *mac, endpoint, account: Account(id.0.saturating_add(1)) }
         }
         PortKind::Uplink => Attachment::Uplink,
         PortKind::Host => Attachment::Host,

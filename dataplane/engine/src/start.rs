@@ -7,8 +7,9 @@ use arc_swap::ArcSwap;
 use crossbeam::channel::unbounded;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
-use sluice_core::conntrack::Connections;
+use sluice_core::conntrack::{Connections, Limits};
 use sluice_core::flow::FlowHasher;
+use sluice_core::fragments::{FragmentLimits, Fragments};
 use sluice_core::table::Table;
 use sluice_xdp::{FramePool, Umem};
 
@@ -22,6 +23,9 @@ use crate::worker::{POOL_LEN_MAX, Worker, WorkerStart};
 
 /// Sightings that wait for the steward at most.
 pub(crate) const SIGHTINGS_LEN: usize = 1024;
+
+/// Of the room for fragmented datagrams one account may take one part in so many.
+const ACCOUNTS_PER_TABLE: u32 = 4;
 
 /// Checks that each worker can have its core.
 pub(crate) fn check_cores(cores: &[usize]) -> Result<(), EngineError> {
@@ -62,6 +66,17 @@ pub(crate) fn prepare(
     });
     let hasher = FlowHasher::random();
     let share = u32::try_from(worker_count).unwrap_or(1);
+    // Flows and datagrams spread over the workers by hash, so each is given its part of a bound.
+    let limits = Limits {
+        connections_max: config.connections_max.div_ceil(share),
+        account_connections_max: config.pod_connections_max.div_ceil(share),
+    };
+    let datagrams_max = config.datagrams_max.div_ceil(share);
+    let fragment_limits = FragmentLimits {
+        datagrams_max,
+        account_datagrams_max: datagrams_max.div_ceil(ACCOUNTS_PER_TABLE),
+        timeout: config.timeouts.fragments,
+    };
     let frames_each = pool.len() / worker_count.max(1);
     // Of its share a worker keeps half for itself at most, so that all of them can be fed.
     let pool_len_max = (frames_each / 2).clamp(1, POOL_LEN_MAX);
@@ -76,13 +91,12 @@ pub(crate) fn prepare(
             index,
             shared: Arc::clone(&shared),
             pool: pool.split_off(frames),
-            connections: Connections::new(
-                config.connections_max.div_ceil(share),
-                config.timeouts,
-                hasher.clone(),
-            ),
+            connections: Connections::new(limits, config.timeouts, hasher.clone()),
             hasher: hasher.clone(),
+            fragments: Fragments::new(fragment_limits, hasher.clone()),
             established: config.established,
+            midstream: config.midstream,
+            verify_checksums: config.verify_checksums,
             pool_len_max,
             commands: receiver,
         };

@@ -15,6 +15,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use sluice_core::conntrack::{Connection, Connections};
 use sluice_core::drop::DropReason;
 use sluice_core::flow::FlowHasher;
+use sluice_core::fragments::Fragments;
 use sluice_core::judge::Established;
 use sluice_core::time::Time;
 use sluice_xdp::{Frame, FramePool};
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 use crate::desk::{Command, Handover, INBOX_LEN, Shared, Slice};
 use crate::engine::Idle;
 use crate::flood::Bucket;
+use crate::fragments::{WAITING_MAX, Waiting};
 use crate::io::QueueIo;
 use crate::port::PortId;
 use crate::scene::Scene;
@@ -63,7 +65,11 @@ pub struct Worker {
     pub(crate) pool: FramePool,
     pub(crate) connections: Connections,
     pub(crate) hasher: FlowHasher,
+    pub(crate) fragments: Fragments,
+    pub(crate) waiting: Vec<Waiting>,
     pub(crate) established: Established,
+    pub(crate) midstream: bool,
+    pub(crate) verify_checksums: bool,
     pub(crate) buckets: Vec<Bucket>,
     pool_len_max: usize,
     scene: Arc<Scene>,
@@ -85,7 +91,10 @@ pub(crate) struct WorkerStart {
     pub(crate) pool: FramePool,
     pub(crate) connections: Connections,
     pub(crate) hasher: FlowHasher,
+    pub(crate) fragments: Fragments,
     pub(crate) established: Established,
+    pub(crate) midstream: bool,
+    pub(crate) verify_checksums: bool,
     pub(crate) pool_len_max: usize,
     pub(crate) commands: Receiver<Command>,
 }
@@ -103,7 +112,11 @@ impl Worker {
             pool: start.pool,
             connections: start.connections,
             hasher: start.hasher,
+            fragments: start.fragments,
+            waiting: Vec::with_capacity(WAITING_MAX),
             established: start.established,
+            midstream: start.midstream,
+            verify_checksums: start.verify_checksums,
             buckets: Vec::new(),
             pool_len_max: start.pool_len_max,
             scene,
@@ -136,6 +149,9 @@ impl Worker {
         for queue in self.queues.drain(..) {
             queue.io.close(&mut self.pool);
         }
+        for waiting in self.waiting.drain(..) {
+            self.pool.put(waiting.frame);
+        }
     }
 
     /// One turn. Returns how many frames it moved.
@@ -149,6 +165,7 @@ impl Worker {
         self.flush(&scene);
         self.wake_others();
         self.connections.expire(now, EXPIRE_BUDGET);
+        self.expire_fragments(&scene, now);
         self.share_frames();
         if let Some(desk) = self.shared.desks.get(self.index) {
             desk.connections_len.store(self.connections.len() as u64, Relaxed);
@@ -226,7 +243,7 @@ impl Worker {
     /// Every frame that this worker or its queues hold.
     fn census(&self) -> usize {
         let queues: usize = self.queues.iter().map(|queue| queue.io.held() + queue.tx.len()).sum();
-        queues + self.pool.len()
+        queues + self.pool.len() + self.waiting.len()
     }
 
     fn list_connections(&self, from: usize, mut list: Vec<Connection>, now: Time) -> Slice {
@@ -244,6 +261,12 @@ impl Worker {
         while count < INBOX_LEN {
             match desk.inbox.pop() {
                 Some(Handover::Judge { frame, from }) => self.judge(scene, frame, from, now),
+                Some(Handover::JudgeFirst { frame, from, key, asker }) => {
+                    self.answer(scene, frame, from, key, asker, now);
+                }
+                Some(Handover::Settle { key, admitted }) => {
+                    self.settle(scene, &key, admitted, now);
+                }
                 Some(Handover::Send { frame, to }) => match scene.port(to) {
                     Some(_) => self.enqueue(scene, frame, to),
                     None => self.discard_without_port(frame),
@@ -317,9 +340,13 @@ impl Worker {
         };
         match refused {
             None => self.to_wake |= 1 << worker,
-            Some(Handover::Judge { frame, .. } | Handover::Send { frame, .. }) => {
-                self.discard(scene, frame, accountable, DropReason::HandoverFull);
-            }
+            Some(
+                Handover::Judge { frame, .. }
+                | Handover::JudgeFirst { frame, .. }
+                | Handover::Send { frame, .. },
+            ) => self.discard(scene, frame, accountable, DropReason::HandoverFull),
+            // Without word of it the rest of the datagram waits in vain, and is dropped.
+            Some(Handover::Settle { .. }) => {}
         }
     }
 

@@ -11,7 +11,6 @@ use etherparse::PacketBuilder;
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::conntrack::state::{State, TcpState, Timeouts};
 use sluice_core::drop::DropReason;
-use sluice_core::judge::Established;
 use sluice_core::ports::{PortMatch, PortSet, Rank, UDP};
 use sluice_core::table::{
     Action, Edit, Endpoint, EndpointId, Identity, IdentityId, PolicyId, PolicySet, RuleRef, Table,
@@ -19,7 +18,7 @@ use sluice_core::table::{
 };
 use sluice_engine::io::memory::Wire;
 use sluice_engine::port::{PortKind, PortSpec};
-use sluice_engine::{Engine, EngineConfig, EngineError, Idle};
+use sluice_engine::{Engine, EngineConfig, EngineError};
 use sluice_xdp::Umem;
 
 const FRAMES: u32 = 4096;
@@ -34,9 +33,9 @@ fn engine_with(workers: usize, timeouts: Timeouts) -> Engine {
     let config = EngineConfig {
         cores: (0..workers).collect(),
         connections_max: 4096,
+        pod_connections_max: 4096,
         timeouts,
-        established: Established::Recheck,
-        idle: Idle::Sleep,
+        ..EngineConfig::default()
     };
     Engine::start(&config, umem, pool).unwrap()
 }
@@ -62,7 +61,15 @@ fn networks() -> BTreeMap<NetworkId, Option<u16>> {
 }
 
 fn spec(name: &str, kind: PortKind) -> PortSpec {
-    PortSpec { name: name.into(), kind, networks: networks(), mtu: 1500, partial_checksums: false }
+    let (mtu, priority_tags, partial_checksums) = (1500, false, false);
+    PortSpec {
+        name: name.into(),
+        kind,
+        networks: networks(),
+        mtu,
+        priority_tags,
+        partial_checksums,
+    }
 }
 
 fn add(engine: &Engine, spec: PortSpec) -> Wire {
@@ -388,12 +395,7 @@ fn garbage_is_counted_and_every_frame_comes_back() {
 /// Time-outs that no test waits for.
 fn endless() -> Timeouts {
     let day = Duration::from_secs(24 * 60 * 60);
-    Timeouts {
-        tcp_opening: day,
-        datagram_single: day,
-        datagram_replied: day,
-        ..Timeouts::default()
-    }
+    Timeouts { tcp_opening: day, udp_single: day, udp_replied: day, ..Timeouts::default() }
 }
 
 /// Sends frames from one wire to another and waits until all have arrived.
@@ -453,7 +455,7 @@ fn a_walk_visits_every_connection_of_every_worker_once() {
     settle(&engine, 1601);
     assert!(engine.connections().iter().all(|count| *count > 600), "both workers had flows");
 
-    let state = |port| State::Datagram { replied: port == all.start };
+    let state = |port| State::Udp { replied: port == all.start };
     let opened: Vec<(u16, State)> = all.clone().map(|port| (port, state(port))).collect();
     assert_eq!(walk(&engine), opened);
 }
@@ -490,7 +492,7 @@ fn a_walk_under_traffic_misses_and_doubles_nothing_that_lives_on() {
 
 #[test]
 fn a_walk_visits_none_that_has_expired() {
-    let timeouts = Timeouts { datagram_single: Duration::from_millis(50), ..endless() };
+    let timeouts = Timeouts { udp_single: Duration::from_millis(50), ..endless() };
     let engine = engine_with(2, timeouts);
     let wires: Vec<Wire> = (1..=2).map(|n| add_pod(&engine, n)).collect();
     engine.publish(pods(2, NetworkId::DEFAULT).finish(1)).unwrap();
@@ -504,13 +506,7 @@ fn a_walk_visits_none_that_has_expired() {
 fn cores_that_are_not_to_be_had_are_refused() {
     let try_cores = |cores: Vec<usize>| {
         let (umem, pool) = Umem::in_memory(8).unwrap();
-        let config = EngineConfig {
-            cores,
-            connections_max: 8,
-            timeouts: Timeouts::default(),
-            established: Established::Recheck,
-            idle: Idle::Sleep,
-        };
+        let config = EngineConfig { cores, connections_max: 8, ..EngineConfig::default() };
         Engine::start(&config, umem, pool).err()
     };
     assert!(matches!(try_cores(vec![]), Some(EngineError::CoreCount(0))));

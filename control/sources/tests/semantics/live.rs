@@ -59,7 +59,7 @@ fn nothing_but_a_request_begins_a_connection() {
 
 #[test]
 fn a_half_open_connection_lasts_as_long_as_its_state_may() {
-    let Timeouts { tcp_opening, datagram_single, .. } = Timeouts::default();
+    let Timeouts { tcp_opening, udp_single, .. } = Timeouts::default();
     let (short, second) = (Duration::from_nanos(1), Duration::from_secs(1));
     for (late, answered) in [(tcp_opening - short, OK), (tcp_opening, NO_CONNECTION)] {
         let mut world = World::new(V4, &a_to_y());
@@ -68,7 +68,7 @@ fn a_half_open_connection_lasts_as_long_as_its_state_may() {
         assert_eq!(world.tcp("y/b:80", "x/a:4000", "SA"), answered, "after {late:?}");
     }
     let denied = Err(DropReason::IngressDenied);
-    for (late, answered) in [(datagram_single - second, OK), (datagram_single, denied)] {
+    for (late, answered) in [(udp_single - second, OK), (udp_single, denied)] {
         let mut world = World::new(V4, &on_a("policyTypes: [Ingress]"));
         assert_eq!(world.udp("x/a:4000", "y/b:53"), OK);
         world.now = world.now + late;
@@ -111,23 +111,6 @@ fn a_pod_speaks_in_icmp_errors_of_what_was_sent_to_itself_only() {
         let by_another = world.error("y/a", "x/a", Error::TooBig, &asked);
         assert_eq!(by_another, Err(DropReason::UnrelatedIcmp), "y/a is a pod, and no router");
     }
-}
-
-/// No fragment passes yet, since one without ports could pass any policy.
-#[test]
-fn fragments_are_dropped_whatever_the_policies() {
-    // The flags of IPv4 after Ethernet and six bytes of its header.
-    const FLAGS: usize = 14 + 6;
-    const MORE_FRAGMENTS: u8 = 0x20;
-    const DO_NOT_FRAGMENT: u8 = 0x40;
-    let mut world = World::new(V4, "");
-    let mut frame = udp(V4, "x/a:4000", "y/b:53");
-    frame[FLAGS] = MORE_FRAGMENTS;
-    assert_eq!(world.send("x/a", "y/b", &frame), Err(DropReason::Fragment), "the first");
-    frame[FLAGS..FLAGS + 2].copy_from_slice(&[0, 1]);
-    assert_eq!(world.send("x/a", "y/b", &frame), Err(DropReason::Fragment), "the last");
-    frame[FLAGS..FLAGS + 2].copy_from_slice(&[DO_NOT_FRAGMENT, 0]);
-    assert_eq!(world.send("x/a", "y/b", &frame), OK, "a whole packet");
 }
 
 /// x/a has asked y/b for TCP 80.

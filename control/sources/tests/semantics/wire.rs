@@ -10,11 +10,11 @@ use etherparse::icmpv4::DestUnreachableHeader;
 use etherparse::icmpv6::DestUnreachableCode;
 use etherparse::{Icmpv4Type, Icmpv6Type, IpHeaders, IpNumber, PacketBuilder, PacketBuilderStep};
 use sluice_core::address::{Mac, NetworkId};
-use sluice_core::conntrack::Connections;
 use sluice_core::conntrack::state::Timeouts;
+use sluice_core::conntrack::{Account, Connections, Limits};
 use sluice_core::flow::FlowHasher;
 use sluice_core::guard::{Attachment, Residents};
-use sluice_core::judge::{Established, FlowOf, Judge, Verdict};
+use sluice_core::judge::{Crossing, Established, FlowOf, Judge, Verdict};
 use sluice_core::packet::Packet;
 use sluice_core::time::Time;
 use sluice_policy::compile::Compiler;
@@ -23,6 +23,7 @@ use crate::given::{Family, V4, V6, address, options, rules};
 
 const NETWORK: NetworkId = NetworkId::DEFAULT;
 const ETHERNET_LEN: usize = 14;
+const LIMITS: Limits = Limits { connections_max: 64, account_connections_max: 64 };
 
 /// This node with its pods, its connections and its clock.
 pub(crate) struct World {
@@ -42,7 +43,7 @@ impl World {
             family,
             established: Established::default(),
             now: Time(1),
-            connections: Connections::new(64, Timeouts::default(), hasher.clone()),
+            connections: Connections::new(LIMITS, Timeouts::default(), hasher.clone()),
             compiler: Compiler::with(rules(yaml), &options(), 1).unwrap(),
             hasher,
         }
@@ -63,12 +64,14 @@ impl World {
         for (id, _) in table.endpoints().filter(|(_, it)| it.name.starts_with("x/")) {
             residents.insert(table, id);
         }
-        let judge =
-            Judge { table, residents: &residents, established: self.established, now: self.now };
-        judge.guard(NETWORK, self.port(from), &packet)?;
+        let (established, now) = (self.established, self.now);
+        let judge = Judge { table, residents: &residents, established, midstream: false, now };
+        let (from, to) = (self.port(from), self.port(to));
+        judge.guard(NETWORK, from, &packet)?;
         let flow = packet.ip().and_then(|ip| FlowOf::new(NETWORK, ip, &self.hasher));
-        let to = self.port(to);
-        judge.unicast(&mut self.connections, NETWORK, to, &packet, flow.as_ref())
+        let flow = flow.as_ref();
+        let crossing = Crossing { network: NETWORK, from, to, packet: &packet, flow };
+        judge.unicast(&mut self.connections, &crossing)
     }
 
     fn port(&self, who: &str) -> Attachment {
@@ -77,6 +80,7 @@ impl World {
             here if here.starts_with("x/") => Attachment::Pod {
                 mac: mac(here),
                 endpoint: self.compiler.table().endpoint_named(here),
+                account: Account(u16::from(mac(here).0[5]) + 1),
             },
             _ => Attachment::Uplink,
         }
@@ -96,7 +100,9 @@ impl World {
     pub(crate) fn sctp(&mut self, from: &str, to: &str) -> Verdict {
         let [(from, source), (to, destination)] = [end(from), end(to)];
         let mut header = [source.to_be_bytes(), destination.to_be_bytes()].concat();
+        // Tag 0, no CRC, and an INIT with tag 7 and one stream each way.
         header.resize(12, 0);
+        header.extend([1, 0, 0, 20, 0, 0, 0, 7, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
         let mut frame = Vec::new();
         ip(self.family, from, to).write(&mut frame, IpNumber::SCTP, &header).unwrap();
         self.send(from, to, &frame)
@@ -159,11 +165,13 @@ pub(crate) enum Error {
 
 pub(crate) fn tcp(family: Family, from: &str, to: &str, flags: &str) -> Vec<u8> {
     let [(from, source), (to, destination)] = [end(from), end(to)];
-    let mut builder = ip(family, from, to).tcp(source, destination, 1, 1000);
+    // Both sides begin with sequence number 1, which their SYN takes.
+    let sequence = if flags.contains('S') { 1 } else { 2 };
+    let mut builder = ip(family, from, to).tcp(source, destination, sequence, 1000);
     for flag in flags.chars() {
         builder = match flag {
             'S' => builder.syn(),
-            'A' => builder.ack(1),
+            'A' => builder.ack(2),
             'F' => builder.fin(),
             'R' => builder.rst(),
             _ => unreachable!("{flag}"),

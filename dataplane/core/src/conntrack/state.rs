@@ -83,6 +83,8 @@ pub struct Timeouts {
     pub echo: Duration,
     /// Other protocols.
     pub opaque: Duration,
+    /// A datagram from its first fragment to its last.
+    pub fragments: Duration,
 }
 
 impl Default for Timeouts {
@@ -100,6 +102,7 @@ impl Default for Timeouts {
             udp_replied: Duration::from_secs(120),
             echo: Duration::from_secs(30),
             opaque: Duration::from_secs(600),
+            fragments: Duration::from_secs(30),
         }
     }
 }

@@ -2,21 +2,16 @@
 
 use crossbeam::channel::{Receiver, bounded};
 use sluice_core::address::NetworkId;
-use sluice_core::conntrack::state::State;
+use sluice_core::conntrack::{Account, Opening};
 use sluice_core::flow::FiveTuple;
+use sluice_core::packet::{Ports, Transport};
 
 use super::*;
 use crate::worker::Worker;
 
 fn prepared(connections_max: u32) -> (Engine, Vec<Worker>) {
     let (umem, pool) = Umem::in_memory(8).unwrap();
-    let config = EngineConfig {
-        cores: vec![0],
-        connections_max,
-        timeouts: Timeouts::default(),
-        established: Established::Recheck,
-        idle: Idle::Sleep,
-    };
+    let config = EngineConfig { connections_max, ..EngineConfig::default() };
     let (inner, workers) = prepare(&config, umem, pool).unwrap();
     (Engine { inner, threads: Vec::new(), steward: None }, workers)
 }
@@ -30,9 +25,11 @@ fn open(worker: &mut Worker, source_port: u16, now: Time) {
         destination: [10, 0, 0, 2].into(),
         destination_port: 53,
     };
-    let (key, side) = tuple.key();
-    let state = State::Datagram { replied: false };
-    worker.connections.insert(worker.hasher.hash(&key), key, side, state, 1, now).unwrap();
+    let (key, opener) = tuple.key();
+    let hash = worker.hasher.hash(&key);
+    let opening = Opening { key, hash, opener, account: Account::OUTSIDE, revision: 1 };
+    let datagram = Transport::Udp(Ports { source: source_port, destination: 53 });
+    assert_eq!(worker.connections.open(&opening, &datagram, false, now), Ok(true));
 }
 
 fn ask(engine: &Engine, from: usize) -> Receiver<Slice> {
@@ -69,7 +66,7 @@ fn an_expired_connection_is_not_listed_even_before_the_sweep() {
     open(worker, 1, Time(0));
     open(worker, 2, later);
     let asked = ask(&engine, 0);
-    worker.turn(Time(0) + Timeouts::default().datagram_single);
+    worker.turn(Time(0) + Timeouts::default().udp_single);
     let slice = asked.try_recv().unwrap();
     let ports: Vec<u16> = slice.list.iter().map(|it| it.opening().source_port).collect();
     assert_eq!(ports, [2]);
