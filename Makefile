@@ -8,6 +8,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 BUILD_PACKAGES := clang libclang-dev libelf-dev zlib1g-dev linux-libc-dev m4 make gcc libc6-dev pkg-config
 # Namespaces and cables of the demo and the tests.
 RUN_PACKAGES := iproute2
+# Peers that others wrote, for the tests.
+PEER_PACKAGES := iperf3 nmap curl python3-scapy
 # The kernel as a peer.
 BENCH_PACKAGES := nftables ethtool procps util-linux
 
@@ -41,7 +43,7 @@ demo: packages
 	cargo build --release -p sluice-daemon -p sluice-cli -p sluice-demo
 	$(SUDO) target/release/sluice-demo $(if $(KEEP),--keep)
 
-test: PACKAGES := $(RUN_PACKAGES)
+test: PACKAGES := $(RUN_PACKAGES) $(PEER_PACKAGES)
 test: packages
 	cargo test --workspace
 	cargo test --manifest-path fuzz/Cargo.toml --target-dir target
