@@ -52,6 +52,12 @@ const CASES: &[Case] = &[
     (Pod, "TCP header of 16 bytes", Some(MalformedTcp), "eth/v4/tcp('S', dataofs=4)"),
     (Pod, "TCP header longer than its packet", Some(MalformedTcp), "eth/v6/tcp('S', dataofs=15)"),
     (Pod, "UDP longer than its packet", Some(MalformedUdp), "eth/v4/udp(len=600)/b'short'"),
+    (Pod, "wrong IPv4 header checksum", None, "eth/IP(src=ip4, dst=victim4, chksum=0x1234)/syn"),
+
+    // Source routes.
+    (Pod, "loose source route", None, "eth/IP(src=ip4, dst=victim4, options=[IPOption_LSRR(routers=[gateway4])])/syn"),
+    (Pod, "strict source route", None, "eth/IP(src=ip4, dst=victim4, options=[IPOption_SSRR(routers=[gateway4])])/syn"),
+    (Outside, "loose source route", None, "eth/IP(src=ip4, dst=victim4, options=[IPOption_LSRR(routers=['10.5.0.13'])])/syn"),
 
     // Fragments.
     (Pod, "tiny first fragment", Some(Fragment), "eth/IP(src=ip4, dst=victim4, flags='MF', proto=6)/bytes(syn)[:8]"),
@@ -118,6 +124,14 @@ const CASES: &[Case] = &[
     (Outside, "advertisement for a pod", Some(SpoofedNeighbour),
         "eth/nd/ICMPv6ND_NA(tgt='fd05::13', R=0, O=1)/ICMPv6NDOptDstLLAddr(lladdr=mac)"),
     (Outside, "IPv6 redirect", Some(RogueRouter), "eth/nd/ICMPv6ND_Redirect(tgt=ip6, dst=gateway6)"),
+
+    // Servers that a pod is not.
+    (Pod, "DHCP offer", None,
+        "eth/v4/udp(sport=67, dport=68)/BOOTP(op=2, yiaddr=victim4, siaddr=ip4)\
+         /DHCP(options=[('message-type', 'offer'), ('server_id', ip4), 'end'])"),
+    (Pod, "DHCP offer to everybody", None,
+        "Ether(src=mac, dst=BROADCAST)/IP(src=ip4, dst='255.255.255.255')/udp(sport=67, dport=68)\
+         /BOOTP(op=2, yiaddr=victim4, siaddr=ip4)/DHCP(options=[('message-type', 'offer'), ('server_id', ip4), 'end'])"),
 
     // ICMP.
     (Pod, "IPv4 redirect", Some(UnsupportedIcmp), "eth/v4/ICMP(type=5, code=1, gw=ip4)/v4/syn"),
