@@ -51,7 +51,7 @@ reasons! {
     ExtensionHeaders = "extension_headers",
     /// The packet has a routing header of type 0, which RFC 5095 forbids.
     RoutingHeader0 = "routing_header_0",
-    /// The packet has an IPv4 source route.
+    /// The packet has an IPv4 source route, or an IPv6 routing header with segments left.
     SourceRoute = "source_route",
     /// The checksum of the IPv4 header or of the transport does not fit what it covers.
     BadChecksum = "bad_checksum",

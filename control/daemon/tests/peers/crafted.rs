@@ -52,30 +52,34 @@ const CASES: &[Case] = &[
     (Pod, "TCP header of 16 bytes", Some(MalformedTcp), "eth/v4/tcp('S', dataofs=4)"),
     (Pod, "TCP header longer than its packet", Some(MalformedTcp), "eth/v6/tcp('S', dataofs=15)"),
     (Pod, "UDP longer than its packet", Some(MalformedUdp), "eth/v4/udp(len=600)/b'short'"),
-    (Pod, "wrong IPv4 header checksum", None, "eth/IP(src=ip4, dst=victim4, chksum=0x1234)/syn"),
+    (Pod, "wrong IPv4 header checksum", Some(BadChecksum), "eth/IP(src=ip4, dst=victim4, chksum=0x1234)/syn"),
+    (Pod, "wrong TCP checksum", Some(BadChecksum), "eth/v4/tcp('S', chksum=0x1234)"),
+    (Pod, "wrong UDP checksum over IPv6", Some(BadChecksum), "eth/v6/udp(chksum=0x1234)/b'hello'"),
+    (Pod, "no UDP checksum over IPv6", Some(BadChecksum), "eth/v6/udp(chksum=0)/b'hello'"),
 
     // Source routes.
-    (Pod, "loose source route", None, "eth/IP(src=ip4, dst=victim4, options=[IPOption_LSRR(routers=[gateway4])])/syn"),
-    (Pod, "strict source route", None, "eth/IP(src=ip4, dst=victim4, options=[IPOption_SSRR(routers=[gateway4])])/syn"),
-    (Outside, "loose source route", None, "eth/IP(src=ip4, dst=victim4, options=[IPOption_LSRR(routers=['10.5.0.13'])])/syn"),
+    (Pod, "loose source route", Some(SourceRoute), "eth/IP(src=ip4, dst=victim4, options=[IPOption_LSRR(routers=[gateway4])])/syn"),
+    (Pod, "strict source route", Some(SourceRoute), "eth/IP(src=ip4, dst=victim4, options=[IPOption_SSRR(routers=[gateway4])])/syn"),
+    (Outside, "loose source route", Some(SourceRoute), "eth/IP(src=ip4, dst=victim4, options=[IPOption_LSRR(routers=['10.5.0.13'])])/syn"),
+    (Pod, "segment route", Some(SourceRoute), "eth/v6/IPv6ExtHdrRouting(type=4, segleft=1, addresses=[gateway6])/syn"),
 
-    // Fragments.
-    (Pod, "tiny first fragment", Some(Fragment), "eth/IP(src=ip4, dst=victim4, flags='MF', proto=6)/bytes(syn)[:8]"),
-    (Pod, "later fragment of nothing", Some(Fragment), "eth/IP(src=ip4, dst=victim4, frag=64, proto=17)/(b'x' * 64)"),
-    (Pod, "flags rewritten by an overlap", Some(Fragment),
+    // Fragments. Where the reason stands open, the first and the rest drop for different ones.
+    (Pod, "tiny first fragment", Some(TinyFragment), "eth/IP(src=ip4, dst=victim4, flags='MF', proto=6)/bytes(syn)[:8]"),
+    (Pod, "later fragment of nothing", Some(FragmentWithoutFirst), "eth/IP(src=ip4, dst=victim4, frag=64, proto=17)/(b'x' * 64)"),
+    (Pod, "flags rewritten by an overlap", None,
         "[eth/IP(src=ip4, dst=victim4, id=port, flags='MF', proto=6)/bytes(tcp('A'))[:16], \
           eth/IP(src=ip4, dst=victim4, id=port, frag=1, proto=6)/bytes(syn)[8:]]"),
-    (Pod, "teardrop", Some(Fragment),
+    (Pod, "teardrop", None,
         "[eth/IP(src=ip4, dst=victim4, id=port, flags='MF', proto=17)/(bytes(udp(len=36)) + b'x' * 28), \
           eth/IP(src=ip4, dst=victim4, id=port, frag=3, proto=17)/b'xxxx']"),
-    (Pod, "ping of death", Some(Fragment), "eth/IP(src=ip4, dst=victim4, frag=8189, proto=1)/(b'x' * 1000)"),
-    (Pod, "overlap over IPv6", Some(Fragment),
+    (Pod, "ping of death", Some(MalformedFragment), "eth/IP(src=ip4, dst=victim4, frag=8189, proto=1)/(b'x' * 1000)"),
+    (Pod, "overlap over IPv6", None,
         "[eth/v6/IPv6ExtHdrFragment(id=port, m=1, nh=6)/bytes(tcp('A'))[:16], \
           eth/v6/IPv6ExtHdrFragment(id=port, offset=1, nh=6)/bytes(syn)[8:]]"),
-    (Pod, "header chain split by fragments", Some(Fragment),
+    (Pod, "header chain split by fragments", None,
         "[eth/v6/IPv6ExtHdrFragment(id=port, m=1, nh=60)/bytes(IPv6ExtHdrDestOpt(nh=6)), \
           eth/v6/IPv6ExtHdrFragment(id=port, offset=1, nh=60)/bytes(syn)]"),
-    (Outside, "tiny first fragment", Some(Fragment), "eth/IP(src=ip4, dst=victim4, flags='MF', proto=6)/bytes(syn)[:8]"),
+    (Outside, "tiny first fragment", Some(TinyFragment), "eth/IP(src=ip4, dst=victim4, flags='MF', proto=6)/bytes(syn)[:8]"),
 
     // Extension headers and tunnels.
     (Pod, "routing header of type 0", Some(RoutingHeader0), "eth/v6/IPv6ExtHdrRouting(type=0, addresses=[gateway6])/syn"),
@@ -89,22 +93,22 @@ const CASES: &[Case] = &[
     (Outside, "IPv6 within IPv4", Some(IngressDenied), "eth/v4/v6/syn"),
 
     // Addresses that are not the sender's to use.
-    (Pod, "land", Some(SpoofedAddress), "eth/IP(src=victim4, dst=victim4)/tcp('S', sport=80)"),
-    (Pod, "land over IPv6", Some(SpoofedAddress), "eth/IPv6(src=victim6, dst=victim6)/tcp('S', sport=80)"),
+    (Pod, "land", Some(Martian), "eth/IP(src=victim4, dst=victim4)/tcp('S', sport=80)"),
+    (Pod, "land over IPv6", Some(Martian), "eth/IPv6(src=victim6, dst=victim6)/tcp('S', sport=80)"),
     (Pod, "source of the gateway", Some(SpoofedAddress), "eth/IP(src=gateway4, dst=victim4)/syn"),
-    (Pod, "loopback as source", Some(SpoofedAddress), "eth/IP(src='127.0.0.1', dst=victim4)/syn"),
-    (Pod, "multicast as source", Some(SpoofedAddress), "eth/IPv6(src='ff02::1', dst=victim6)/syn"),
-    (Pod, "IPv4-mapped source", Some(SpoofedAddress), "eth/IPv6(src='::ffff:' + ip4, dst=victim6)/syn"),
-    (Pod, "IPv4-mapped destination", Some(ForeignDestination), "eth/IPv6(src=ip6, dst='::ffff:' + victim4)/syn"),
+    (Pod, "loopback as source", Some(Martian), "eth/IP(src='127.0.0.1', dst=victim4)/syn"),
+    (Pod, "multicast as source", Some(Martian), "eth/IPv6(src='ff02::1', dst=victim6)/syn"),
+    (Pod, "IPv4-mapped source", Some(Martian), "eth/IPv6(src='::ffff:' + ip4, dst=victim6)/syn"),
+    (Pod, "IPv4-mapped destination", Some(Martian), "eth/IPv6(src=ip6, dst='::ffff:' + victim4)/syn"),
     (Pod, "another's MAC as source", Some(SpoofedMac), "Ether(src=victim_mac, dst=victim_mac)/v4/syn"),
     (Pod, "broadcast MAC as source", Some(SpoofedMac), "Ether(src=BROADCAST, dst=victim_mac)/v4/syn"),
     (Pod, "the victim's MAC, another's address", Some(ForeignDestination), "eth/IP(src=ip4, dst=gateway4)/syn"),
     (Pod, "unicast packet in a broadcast frame", Some(ForeignDestination), "Ether(src=mac, dst=BROADCAST)/v4/syn"),
-    (Outside, "land", Some(SpoofedAddress), "eth/IP(src=victim4, dst=victim4)/tcp('S', sport=80)"),
-    (Outside, "land over IPv6", Some(SpoofedAddress), "eth/IPv6(src=victim6, dst=victim6)/tcp('S', sport=80)"),
+    (Outside, "land", Some(Martian), "eth/IP(src=victim4, dst=victim4)/tcp('S', sport=80)"),
+    (Outside, "land over IPv6", Some(Martian), "eth/IPv6(src=victim6, dst=victim6)/tcp('S', sport=80)"),
     (Outside, "source of a pod", Some(SpoofedAddress), "eth/IP(src='10.5.0.13', dst=victim4)/syn"),
-    (Outside, "loopback as source", Some(SpoofedAddress), "eth/IP(src='127.0.0.1', dst=victim4)/syn"),
-    (Outside, "loopback as source over IPv6", Some(SpoofedAddress), "eth/IPv6(src='::1', dst=victim6)/syn"),
+    (Outside, "loopback as source", Some(Martian), "eth/IP(src='127.0.0.1', dst=victim4)/syn"),
+    (Outside, "loopback as source over IPv6", Some(Martian), "eth/IPv6(src='::1', dst=victim6)/syn"),
 
     // Neighbours and routers.
     (Pod, "ARP reply for the gateway", Some(SpoofedArp), "eth/ARP(op=2, hwsrc=mac, psrc=gateway4, hwdst=victim_mac, pdst=victim4)"),
@@ -126,10 +130,10 @@ const CASES: &[Case] = &[
     (Outside, "IPv6 redirect", Some(RogueRouter), "eth/nd/ICMPv6ND_Redirect(tgt=ip6, dst=gateway6)"),
 
     // Servers that a pod is not.
-    (Pod, "DHCP offer", None,
+    (Pod, "DHCP offer", Some(RogueDhcp),
         "eth/v4/udp(sport=67, dport=68)/BOOTP(op=2, yiaddr=victim4, siaddr=ip4)\
          /DHCP(options=[('message-type', 'offer'), ('server_id', ip4), 'end'])"),
-    (Pod, "DHCP offer to everybody", None,
+    (Pod, "DHCP offer to everybody", Some(RogueDhcp),
         "Ether(src=mac, dst=BROADCAST)/IP(src=ip4, dst='255.255.255.255')/udp(sport=67, dport=68)\
          /BOOTP(op=2, yiaddr=victim4, siaddr=ip4)/DHCP(options=[('message-type', 'offer'), ('server_id', ip4), 'end'])"),
 
@@ -147,9 +151,10 @@ const CASES: &[Case] = &[
     (Pod, "double tag", Some(StackedVlan), "eth/Dot1Q(vlan=1)/Dot1Q(vlan=5)/v4/syn"),
     (Pod, "double tag with VLAN 0", Some(StackedVlan), "eth/Dot1Q(vlan=0)/Dot1Q(vlan=0)/v4/syn"),
     (Pod, "service tag", Some(StackedVlan), "eth/Dot1AD(vlan=1)/Dot1Q(vlan=5)/v4/syn"),
+    (Pod, "priority tag", Some(PriorityTag), "eth/Dot1Q(vlan=0, prio=5)/v4/syn"),
     (Pod, "tag of another network", Some(ForeignVlan), "eth/Dot1Q(vlan=5)/v4/syn"),
-    (Pod, "LLC and SNAP", Some(UnsupportedEthertype), "Dot3(src=mac, dst=victim_mac)/LLC(dsap=0xaa, ssap=0xaa, ctrl=3)/SNAP(code=0x0800)/v4/syn"),
-    (Pod, "VLAN 0, LLC and SNAP", Some(UnsupportedEthertype),
+    (Pod, "LLC and SNAP", Some(Llc), "Dot3(src=mac, dst=victim_mac)/LLC(dsap=0xaa, ssap=0xaa, ctrl=3)/SNAP(code=0x0800)/v4/syn"),
+    (Pod, "VLAN 0, LLC and SNAP", Some(Llc),
         "eth/Dot1Q(vlan=0, type=48)/LLC(dsap=0xaa, ssap=0xaa, ctrl=3)/SNAP(code=0x0800)/v4/syn"),
     (Pod, "an Ethertype of its own", Some(UnsupportedEthertype), "Ether(src=mac, dst=victim_mac, type=0x88b5)/v4/syn"),
     (Outside, "double tag", Some(StackedVlan), "eth/Dot1Q(vlan=1)/Dot1Q(vlan=5)/v4/syn"),

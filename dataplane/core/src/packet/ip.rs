@@ -205,6 +205,10 @@ pub(crate) fn ipv6_header(bytes: &[u8]) -> Result<IpHeader, DropReason> {
         let unreadable = || cut_off(fragment);
         let len = match rank {
             Rank::Routing if rest.get(2) == Some(&0) => return Err(DropReason::RoutingHeader0),
+            // With segments left the packet is for somebody else than it says (RFC 8200, 4.4).
+            Rank::Routing if rest.get(3).is_some_and(|left| *left > 0) => {
+                return Err(DropReason::SourceRoute);
+            }
             Rank::Fragment => {
                 Ipv6FragmentHeaderSlice::from_slice(rest).map_err(|_| malformed)?.slice().len()
             }

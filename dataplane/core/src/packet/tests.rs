@@ -214,6 +214,11 @@ fn extension_headers_are_walked_to_the_ports() {
         transport_of(&ethernet(0x86dd, &ipv6(43, &[routing(0, 17), udp(b"q")].concat()))),
         Err(DropReason::RoutingHeader0)
     );
+    let with_segments_left = [vec![17, 0, 4, 1, 0, 0, 0, 0], udp(b"q")].concat();
+    assert_eq!(
+        transport_of(&ethernet(0x86dd, &ipv6(43, &with_segments_left))),
+        Err(DropReason::SourceRoute)
+    );
     let authentication = |next: u8| [vec![next, 4, 0, 0], vec![0; 20]].concat();
     let mobility = |next: u8| vec![next, 0, 0, 0, 0, 0, 0, 0];
     // Every header once, destination options twice, in the order of RFC 8200.
