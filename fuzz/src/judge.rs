@@ -21,7 +21,7 @@ use sluice_core::conntrack::{Account, Connections, Limits};
 use sluice_core::flow::FlowHasher;
 use sluice_core::guard::{Attachment, Residents};
 use sluice_core::judge::{Crossing, Established, FlowOf, Judge, Verdict, is_group};
-use sluice_core::packet::{Ip, Packet, Transport};
+use sluice_core::packet::{Ip, Packet, TcpFlags, Transport};
 use sluice_core::policy::Attempt;
 use sluice_core::ports::{ICMP, ICMPV6, PortMatch, PortSet, Rank, SCTP, TCP, UDP};
 use sluice_core::table::{
@@ -97,7 +97,7 @@ struct Step {
 
 const IPV6: u8 = 0x10;
 const TO_ALL: u8 = 0x20;
-/// The destination is the IPv4 address, mapped into IPv6.
+/// The destination is the IPv4 address, mapped into IPv6; a segment has wild numbers.
 const TO_MAPPED: u8 = 0x40;
 /// The source address is the next host's.
 const SPOOFED: u8 = 0x80;
@@ -130,6 +130,15 @@ impl Step {
         }
     }
 
+    /// Sequence and acknowledgement numbers. Every side begins with 100, so that handshakes come
+    /// about, unless the step says that it has others.
+    fn numbers(self) -> (u32, u32) {
+        if self.has(TO_MAPPED) {
+            return (u32::from(self.port) << 20, u32::from(self.flags) << 12);
+        }
+        if TcpFlags::from_bits(self.flags).has(TcpFlags::SYN) { (100, 101) } else { (101, 101) }
+    }
+
     fn ports(self) -> (u16, u16) {
         (u16::from(self.port & 0xf) + 80, u16::from(self.port >> 4) + 80)
     }
@@ -147,7 +156,9 @@ impl Step {
         let mut frame = Vec::new();
         let written = match self.kind() {
             0 => {
-                let written = ip.tcp(source, destination, 1, 1000).write(&mut frame, b"");
+                let (sequence, acknowledgement) = self.numbers();
+                let segment = ip.tcp(source, destination, sequence, 1000).ack(acknowledgement);
+                let written = segment.write(&mut frame, b"");
                 // The builder knows no impossible flags; they are the 14th byte of the header.
                 if let Some(byte) =
                     frame.len().checked_sub(20 - 13).and_then(|at| frame.get_mut(at))
@@ -158,8 +169,13 @@ impl Step {
             }
             1 => ip.udp(source, destination).write(&mut frame, b"q"),
             2 => {
+                // INIT, INIT ACK, COOKIE ECHO and so on, with the tags that all of them use.
+                let kind = self.flags & 0xf;
+                let tag = if kind == 1 { 0 } else { 7u32 };
                 let mut sctp = [source.to_be_bytes(), destination.to_be_bytes()].concat();
-                sctp.resize(12, 0);
+                sctp.extend(tag.to_be_bytes());
+                sctp.extend([0, 0, 0, 0, kind, 0, 0, 20, 0, 0, 0, 7]);
+                sctp.resize(32, 0);
                 ip.write(&mut frame, IpNumber(SCTP), &sctp)
             }
             3 | 4 | 6 => {

@@ -2,32 +2,62 @@
 
 use std::net::IpAddr;
 
-use etherparse::{NetSlice, SlicedPacket, TransportSlice};
+use etherparse::{Ipv4Header, NetSlice, SlicedPacket, TransportSlice};
 use sluice_core::address::NetworkId;
+use sluice_core::checksum;
 use sluice_core::drop::DropReason;
 use sluice_core::flow::FiveTuple;
 use sluice_core::packet::{Ip, Packet, Ports, TcpFlags, Transport};
 use sluice_core::ports::{TCP, UDP};
 
-/// Parses `frame`, and compares with etherparse where both understand it.
+/// Parses `frame`, and compares with etherparse where both understand it. Then again with a
+/// right checksum in the IPv4 header, which chance does not find.
 ///
 /// # Panics
 /// Where the parser breaks a promise, or the two disagree.
 pub fn parse(frame: &[u8]) {
+    parse_as_it_is(frame);
+    if let Some(mended) = with_header_checksum(frame) {
+        parse_as_it_is(&mended);
+    }
+}
+
+fn with_header_checksum(frame: &[u8]) -> Option<Vec<u8>> {
+    const ETHERNET_LEN: usize = 14;
+    let is_tagged = frame.get(12..14)? == VLAN;
+    let start = ETHERNET_LEN + if is_tagged { 4 } else { 0 };
+    let (mut header, _) = Ipv4Header::from_slice(frame.get(start..)?).ok()?;
+    header.header_checksum = header.calc_header_checksum();
+    let mut mended = frame.to_vec();
+    mended.get_mut(start..start + header.header_len())?.copy_from_slice(&header.to_bytes());
+    Some(mended)
+}
+
+fn parse_as_it_is(frame: &[u8]) {
     let ours = Packet::parse(frame);
     assert_eq!(ours, Packet::parse(frame), "parsing depends on more than the frame");
     if let Some(ip) = ours.as_ref().ok().and_then(Packet::ip) {
-        keeps_its_promises(ip, frame.len());
+        keeps_its_promises(ip, frame);
     }
     if let Some(theirs) = second_opinion(frame) {
         compare(ours, &theirs);
     }
 }
 
-fn keeps_its_promises(ip: &Ip, frame_len: usize) {
+fn keeps_its_promises(ip: &Ip, frame: &[u8]) {
+    let frame_len = frame.len();
     let end = ip.transport_offset.checked_add(ip.transport_len);
     assert!(end.is_some_and(|end| end <= frame_len), "{ip:?} in {frame_len} bytes");
     assert_eq!(ip.source.is_ipv4(), ip.destination.is_ipv4(), "{ip:?}");
+    if let Some(fragment) = ip.fragment {
+        assert!(fragment.len > 0 && fragment.offset + fragment.len <= 65_535, "{ip:?}");
+        assert!(!fragment.more || fragment.len.is_multiple_of(8), "{ip:?}");
+        assert!(fragment.more || fragment.offset > 0, "{ip:?} is whole");
+        assert_eq!(fragment.offset > 0, ip.transport == Transport::Continuation, "{ip:?}");
+    }
+    // Neither may read behind the packet.
+    let _ = checksum::is_whole(frame, ip, true);
+    assert!(!checksum::is_whole(frame, ip, false) || checksum::is_whole(frame, ip, true));
     let Some(tuple) = FiveTuple::of(NetworkId::DEFAULT, ip) else { return };
     let reversed = FiveTuple {
         source: tuple.destination,
@@ -46,6 +76,8 @@ fn keeps_its_promises(ip: &Ip, frame_len: usize) {
     assert_eq!(key.five_tuple(side), canonical);
 }
 
+const VLAN: &[u8] = &[0x81, 0x00];
+
 /// What etherparse reads in a frame that it understands to the end of the transport header.
 struct Opinion {
     source: IpAddr,
@@ -55,12 +87,14 @@ struct Opinion {
     flags: TcpFlags,
     transport_len: usize,
     vlan: Option<u16>,
+    /// Whether the IPv4 header has options, and whether it adds up.
+    options: bool,
+    adds_up: bool,
 }
 
 /// `None` for what the two need not agree on: fragments, extension headers, more than one tag or
 /// one of another kind, and protocols other than TCP and UDP.
 fn second_opinion(frame: &[u8]) -> Option<Opinion> {
-    const VLAN: &[u8] = &[0x81, 0x00];
     let sliced = SlicedPacket::from_ethernet(frame).ok()?;
     let tags = sliced.vlan_ids();
     if sliced.link_exts.len() > 1 || sliced.link_exts.len() != tags.len() {
@@ -69,9 +103,12 @@ fn second_opinion(frame: &[u8]) -> Option<Opinion> {
     if !tags.is_empty() && frame.get(12..14) != Some(VLAN) {
         return None;
     }
+    let (mut options, mut adds_up) = (false, true);
     let (source, destination, payload) = match &sliced.net {
         Some(NetSlice::Ipv4(ip)) if ip.extensions().is_empty() => {
             let header = ip.header();
+            options = !header.options().is_empty();
+            adds_up = header.to_header().calc_header_checksum() == header.header_checksum();
             (header.source_addr().into(), header.destination_addr().into(), ip.payload())
         }
         Some(NetSlice::Ipv6(ip)) if ip.extensions().is_empty() => {
@@ -95,7 +132,17 @@ fn second_opinion(frame: &[u8]) -> Option<Opinion> {
     };
     let transport_len = payload.payload.len();
     let vlan = tags.first().map(|id| id.value());
-    Some(Opinion { source, destination, protocol, ports, flags, transport_len, vlan })
+    Some(Opinion {
+        source,
+        destination,
+        protocol,
+        ports,
+        flags,
+        transport_len,
+        vlan,
+        options,
+        adds_up,
+    })
 }
 
 fn compare(ours: Result<Packet, DropReason>, theirs: &Opinion) {
@@ -104,6 +151,8 @@ fn compare(ours: Result<Packet, DropReason>, theirs: &Opinion) {
         // We are stricter about flags, and about a length of UDP that contradicts the packet's.
         Err(DropReason::InvalidTcpFlags) if !theirs.flags.is_possible() => return,
         Err(DropReason::MalformedUdp) if theirs.protocol == UDP => return,
+        Err(DropReason::BadChecksum) if !theirs.adds_up => return,
+        Err(DropReason::SourceRoute | DropReason::MalformedIpv4) if theirs.options => return,
         // etherparse takes a payload length of 0 for one that is not known.
         Err(DropReason::MalformedTcp) if theirs.source.is_ipv6() => return,
         Err(reason) => panic!("refused as {reason}, and etherparse understands it"),
