@@ -15,6 +15,7 @@ mod capture;
 #[path = "../common/mod.rs"]
 mod common;
 mod crafted;
+mod paths;
 mod programs;
 mod scans;
 mod transfers;
