@@ -1,9 +1,18 @@
 //! Connection tracking: a bounded table of the flows that policy has admitted.
 //!
+//! ```text
+//! flow --index--> slot: Connection --deadline--> wheel: when to look whether it has expired
+//!                                 \--account---> accounts: quotas, and who gives way
+//! ```
+//!
 //! An entry is found from either direction of its flow. It remembers who opened it, how far it
-//! has come and under which table revision it was last judged. Capacity is taken at the start.
+//! has come and under which table revision it was last judged. All memory is taken at the start,
+//! and no operation takes longer than some steps that do not depend on how much is held.
 //! Expired entries are not found any more from the moment that they expire, and are swept up a
 //! few at a time.
+//!
+//! When room is short, connections that nobody has answered, or that are closed, give way to
+//! newcomers. What has been answered is never pushed out.
 //!
 //! An entry stays in its slot for as long as it lives, whatever happens to others, and so does
 //! a connection that is opened anew in place of one that has ended. So the table can be walked
@@ -11,20 +20,27 @@
 
 pub mod state;
 
+mod accounts;
+mod connection;
+mod index;
+mod list;
 mod sctp;
+mod slab;
 mod tcp;
 mod tracking;
+mod wheel;
 
-use std::ops::Deref;
-
-use hashbrown::HashTable;
-
-use crate::drop::DropReason;
-use crate::flow::{FiveTuple, FlowHasher, FlowKey, Side};
-use crate::packet::{Quoted, Transport};
+use crate::flow::{FlowHasher, FlowKey, Side};
+use crate::packet::Transport;
 use crate::time::Time;
-use state::{State, Timeouts};
+use accounts::Accounts;
+use connection::gives_way;
+use index::Index;
+use slab::Slab;
+use state::Timeouts;
+use wheel::{Step, Wheel};
 
+pub use connection::{Connection, Found};
 pub(crate) use tcp::opens;
 pub(crate) use tracking::Tracking;
 
@@ -36,69 +52,18 @@ impl Account {
     /// Connections between parties of which none has a pod port here.
     pub const OUTSIDE: Self = Self(0);
 
-    /// The number of accounts: one for each port that there can be, and the outside's.
+    /// The number of accounts: one for each port that there can be, and the outside's. Accounts
+    /// behind these get no room.
     pub const COUNT: usize = 16_384 + 1;
 }
 
 /// How much a table may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at most.
+    /// Connections at most; more than 2^30 are taken for 2^30.
     pub connections_max: u32,
     /// Connections of one account at most, [`Account::OUTSIDE`] excepted.
     pub account_connections_max: u32,
-}
-
-/// A flow that policy has admitted.
-#[derive(Debug, Clone)]
-pub struct Connection {
-    key: FlowKey,
-    opener: Side,
-    tracking: Tracking,
-    revision: u64,
-    deadline: Time,
-    account: Account,
-}
-
-impl Connection {
-    /// The five tuple of the first packet.
-    #[must_use]
-    pub fn opening(&self) -> FiveTuple {
-        self.key.five_tuple(self.opener)
-    }
-
-    /// The side that sent the first packet.
-    #[inline]
-    #[must_use]
-    pub fn opener(&self) -> Side {
-        self.opener
-    }
-
-    /// How far the connection has come.
-    #[inline]
-    #[must_use]
-    pub fn state(&self) -> State {
-        self.tracking.state()
-    }
-
-    /// Whose share of the table it takes.
-    #[must_use]
-    pub fn account(&self) -> Account {
-        self.account
-    }
-
-    /// The table revision that last admitted it.
-    #[inline]
-    #[must_use]
-    pub fn revision(&self) -> u64 {
-        self.revision
-    }
-
-    /// Whether `sender` can have sent what an ICMP error quotes.
-    #[inline]
-    pub(crate) fn has_sent(&self, quoted: &Quoted, sender: Side) -> bool {
-        self.tracking.has_sent(quoted, sender == self.opener)
-    }
 }
 
 /// A connection that has begun.
@@ -125,99 +90,58 @@ pub enum NoRoom {
     Quota,
 }
 
-/// A connection that lives.
-#[derive(Debug)]
-pub struct Found<'a> {
-    connection: &'a mut Connection,
-    timeouts: &'a Timeouts,
-    now: Time,
-}
-
-impl Deref for Found<'_> {
-    type Target = Connection;
-
-    #[inline]
-    fn deref(&self) -> &Connection {
-        self.connection
-    }
-}
-
-impl Found<'_> {
-    /// Notes that the table of `revision` admits it.
-    #[inline]
-    pub(crate) fn admit(&mut self, revision: u64) {
-        self.connection.revision = revision;
-    }
-
-    /// Takes in a packet of it, and keeps it alive for as long as its state may last.
-    ///
-    /// # Errors
-    /// The reason to drop the packet for, where it does not fit. Nothing has changed then.
-    #[inline]
-    pub(crate) fn follow(
-        &mut self,
-        transport: &Transport,
-        is_fragment: bool,
-        by_opener: bool,
-    ) -> Result<(), DropReason> {
-        let before = self.connection.state();
-        self.connection.tracking.follow(transport, is_fragment, by_opener)?;
-        let after = self.connection.state();
-        // What is closed is not kept alive by stragglers.
-        if before != after || !after.is_closed() {
-            self.connection.deadline = self.now + self.timeouts.of(after);
-        }
-        Ok(())
-    }
-}
-
 /// The connections of one worker.
 #[derive(Debug)]
 pub struct Connections {
-    index: HashTable<u32>,
-    slots: Vec<Option<Connection>>,
-    free: Vec<u32>,
+    slab: Slab<Connection>,
+    index: Index,
+    wheel: Wheel,
+    accounts: Accounts,
     hasher: FlowHasher,
     timeouts: Timeouts,
-    sweep_next: usize,
+    expired: u64,
+    evicted: u64,
 }
 
-/// Slots that an insertion into a full table looks at for an expired one.
-const SWEEP_WHEN_FULL: usize = 64;
+/// More would not leave the lists room for their heads among the numbers of slots.
+const CAPACITY_MAX: u32 = 1 << 30;
+
+/// Steps that a newcomer without room takes to find some among what has expired.
+const SWEEP_STEPS_MAX: usize = 16;
 
 impl Connections {
-    /// A table of at most `capacity` connections, whose memory is taken now.
+    /// An empty table, whose memory is taken now.
     #[must_use]
     pub fn new(limits: Limits, timeouts: Timeouts, hasher: FlowHasher) -> Self {
-        let capacity = limits.connections_max;
-        let len = capacity as usize;
+        let capacity = limits.connections_max.min(CAPACITY_MAX);
         Self {
-            // Twice the room: removals leave marks behind, and with less the index would grow.
-            index: HashTable::with_capacity(2 * len),
-            slots: vec![None; len],
-            free: (0..capacity).rev().collect(),
+            slab: Slab::new(capacity),
+            index: Index::new(capacity),
+            wheel: Wheel::new(capacity),
+            accounts: Accounts::new(capacity, limits.account_connections_max),
             hasher,
             timeouts,
-            sweep_next: 0,
+            expired: 0,
+            evicted: 0,
         }
     }
 
     /// Connections held, expired ones that have not been swept yet included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.slab.len()
     }
 
     /// Whether no connection is held.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.len() == 0
     }
 
     /// The most connections that can be held.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.slots.len()
+        self.slab.capacity()
     }
 
     /// How long each state may last.
@@ -226,9 +150,21 @@ impl Connections {
         &self.timeouts
     }
 
+    /// Connections that have been freed since the start because they had expired.
+    #[must_use]
+    pub fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// Connections that have given way to a newcomer since the start, before they had expired.
+    #[must_use]
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
     /// All connections that live at `now`.
     pub fn iter(&self, now: Time) -> impl Iterator<Item = &Connection> {
-        living(&self.slots, now)
+        living(self.slab.as_slice(), now)
     }
 
     /// The connections that live at `now` in a slice of the table, which begins at slot `from`
@@ -244,18 +180,20 @@ impl Connections {
         max: usize,
         now: Time,
     ) -> (impl Iterator<Item = &Connection>, Option<usize>) {
-        let end = from.saturating_add(max.max(1)).min(self.slots.len());
-        let slots = self.slots.get(from..end).unwrap_or_default();
-        (living(slots, now), (end < self.slots.len()).then_some(end))
+        let all = self.slab.as_slice();
+        let end = from.saturating_add(max.max(1)).min(all.len());
+        let slots = all.get(from..end).unwrap_or_default();
+        (living(slots, now), (end < all.len()).then_some(end))
     }
 
     /// The connection of a flow, if it lives at `now`.
     #[inline]
     pub fn find(&mut self, hash: u64, key: &FlowKey, now: Time) -> Option<Found<'_>> {
         let slot = self.slot_of(hash, key)?;
-        let connection = self.slots.get_mut(slot as usize)?.as_mut()?;
-        let lives = connection.deadline > now;
-        lives.then_some(Found { connection, timeouts: &self.timeouts, now })
+        let Self { slab, wheel, accounts, timeouts, .. } = self;
+        let connection = slab.get_mut(slot)?;
+        let lives = connection.lives(now);
+        lives.then_some(Found { connection, slot, wheel, accounts, timeouts, now })
     }
 
     /// Adds the connection that a packet begins, in place of one of the same flow. Returns
@@ -282,72 +220,123 @@ impl Connections {
         tracking: Tracking,
         now: Time,
     ) -> Result<(), NoRoom> {
-        let &Opening { key, hash, opener, account, revision } = opening;
-        self.remove(hash, &key);
-        if self.free.is_empty() {
-            self.expire(now, SWEEP_WHEN_FULL);
+        debug_assert_eq!(opening.hash, self.hasher.hash(&opening.key), "hashed by another");
+        let former = self.slot_of(opening.hash, &opening.key);
+        if let Some(slot) = former {
+            self.vacate(opening.hash, slot);
         }
-        // The slot given back last goes first, so that a flow opened anew stays where it was.
-        let slot = self.free.pop().ok_or(NoRoom::Full)?;
-        let deadline = now + self.timeouts.of(tracking.state());
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(Connection { key, opener, tracking, revision, deadline, account });
+        let slot = match self.make_room(opening.account, former, now) {
+            Ok(slot) => slot,
+            Err(no_room) => {
+                former.into_iter().for_each(|slot| self.slab.release(slot));
+                return Err(no_room);
+            }
+        };
+        let state = tracking.state();
+        let deadline = now + self.timeouts.of(state);
+        self.slab.put(slot, Connection::new(opening, tracking, deadline));
+        self.index.insert(opening.hash, slot);
+        self.wheel.arm(slot, deadline);
+        self.accounts.enter(opening.account);
+        if gives_way(state) {
+            self.accounts.give_way(opening.account, slot);
         }
-        let (slots, hasher) = (&self.slots, &self.hasher);
-        self.index.insert_unique(hash, slot, |&slot| hash_of(slots, hasher, slot));
         Ok(())
     }
 
     /// Forgets a flow. Returns whether it was known.
     pub fn remove(&mut self, hash: u64, key: &FlowKey) -> bool {
-        let slots = &self.slots;
-        let Ok(entry) = self.index.find_entry(hash, |&slot| holds(slots, slot, key)) else {
-            return false;
-        };
-        let (slot, _) = entry.remove();
-        if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = None;
+        let slot = self.slot_of(hash, key);
+        if let Some(slot) = slot {
+            self.vacate(hash, slot);
+            self.slab.release(slot);
         }
-        self.free.push(slot);
-        true
+        slot.is_some()
     }
 
-    /// Looks at the next `budget` slots and frees those that have expired. Returns how many.
+    /// Looks at connections that may have expired, and frees those that have. Takes `budget`
+    /// steps at most, each of which is one connection or some time in which none is due.
+    /// Returns how many it took: fewer than `budget` if nothing more is due.
     pub fn expire(&mut self, now: Time, budget: usize) -> usize {
-        let mut freed = 0;
-        for _ in 0..budget.min(self.slots.len()) {
-            let here = self.sweep_next;
-            self.sweep_next = if here + 1 == self.slots.len() { 0 } else { here + 1 };
-            let Some(Some(connection)) = self.slots.get(here) else { continue };
-            if connection.deadline <= now {
-                let key = connection.key;
-                self.remove(self.hasher.hash(&key), &key);
-                freed += 1;
+        self.sweep(now, budget, |_| false)
+    }
+
+    /// Takes steps until there are no more, or `budget` of them, or `is_enough`.
+    fn sweep(&mut self, now: Time, budget: usize, is_enough: impl Fn(&Self) -> bool) -> usize {
+        let mut steps = 0;
+        while steps < budget && !is_enough(self) {
+            match self.wheel.step(now) {
+                Step::UpToDate => break,
+                Step::Passed => {}
+                Step::Due(slot) => match self.slab.get(slot).map(Connection::deadline) {
+                    Some(deadline) if deadline > now => self.wheel.rearm(slot, deadline),
+                    _ => self.free(slot, now),
+                },
             }
+            steps += 1;
         }
-        freed
+        steps
+    }
+
+    /// A slot for a newcomer, reserved; `former` if its flow had one.
+    fn make_room(
+        &mut self,
+        account: Account,
+        former: Option<u32>,
+        now: Time,
+    ) -> Result<u32, NoRoom> {
+        if !self.accounts.has_room(account) {
+            self.sweep(now, SWEEP_STEPS_MAX, |table| table.accounts.has_room(account));
+        }
+        if !self.accounts.has_room(account) {
+            let first = self.accounts.first_of(account).ok_or(NoRoom::Quota)?;
+            self.free(first, now);
+        }
+        if former.is_some() {
+            return former.ok_or(NoRoom::Full);
+        }
+        if self.slab.is_full() {
+            self.sweep(now, SWEEP_STEPS_MAX, |table| !table.slab.is_full());
+        }
+        if self.slab.is_full() {
+            let first = self.accounts.first_for(account).ok_or(NoRoom::Full)?;
+            self.free(first, now);
+        }
+        self.slab.reserve().ok_or(NoRoom::Full)
+    }
+
+    /// Frees a slot whose connection has expired or gives way.
+    fn free(&mut self, slot: u32, now: Time) {
+        let Some(connection) = self.slab.get(slot) else { return };
+        if connection.lives(now) {
+            self.evicted += 1;
+        } else {
+            self.expired += 1;
+        }
+        let hash = self.hasher.hash(connection.key());
+        self.vacate(hash, slot);
+        self.slab.release(slot);
+    }
+
+    /// Takes the connection out of a slot, which stays reserved.
+    fn vacate(&mut self, hash: u64, slot: u32) {
+        self.index.remove(hash, slot);
+        self.wheel.disarm(slot);
+        if let Some(connection) = self.slab.take(slot) {
+            self.accounts.leave(connection.account(), slot);
+        }
     }
 
     #[inline]
     fn slot_of(&self, hash: u64, key: &FlowKey) -> Option<u32> {
-        self.index.find(hash, |&slot| holds(&self.slots, slot, key)).copied()
+        self.index.find(hash, |slot| {
+            self.slab.get(slot).is_some_and(|connection| connection.key() == key)
+        })
     }
 }
 
 fn living(slots: &[Option<Connection>], now: Time) -> impl Iterator<Item = &Connection> {
-    slots.iter().flatten().filter(move |connection| connection.deadline > now)
-}
-
-#[inline]
-fn holds(slots: &[Option<Connection>], slot: u32, key: &FlowKey) -> bool {
-    matches!(slots.get(slot as usize), Some(Some(connection)) if connection.key == *key)
-}
-
-fn hash_of(slots: &[Option<Connection>], hasher: &FlowHasher, slot: u32) -> u64 {
-    match slots.get(slot as usize) {
-        Some(Some(connection)) => hasher.hash(&connection.key),
-        _ => 0,
-    }
+    slots.iter().flatten().filter(move |connection| connection.lives(now))
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
-use std::collections::HashMap;
+mod model;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::address::NetworkId;
-use crate::packet::Ports;
+use crate::flow::FiveTuple;
+use crate::packet::{Ports, Segment, TcpFlags};
+use wheel::TICK_NANOS;
 
 fn tuple(n: u16) -> FiveTuple {
     FiveTuple {
@@ -28,52 +31,190 @@ fn table(capacity: u32) -> (Connections, FlowHasher) {
 
 const DATAGRAM: Transport = Transport::Udp(Ports { source: 1, destination: 2 });
 
+const SYN: Transport = segment(100, 0, TcpFlags::SYN);
+
+const fn segment(sequence: u32, acknowledgement: u32, flags: TcpFlags) -> Transport {
+    Transport::Tcp(Segment {
+        ports: Ports { source: 1, destination: 2 },
+        flags,
+        sequence,
+        acknowledgement,
+        window: u16::MAX,
+        window_scale: None,
+        payload_len: 0,
+    })
+}
+
 impl Connections {
-    /// Opens the connection of a number with a datagram.
-    fn add(&mut self, n: u16, now: Time) -> Result<(), NoRoom> {
+    fn open_for(
+        &mut self,
+        account: Account,
+        n: u16,
+        transport: &Transport,
+        now: Time,
+    ) -> Result<(), NoRoom> {
         let (key, opener) = tuple(n).key();
         let hash = self.hasher.hash(&key);
-        let opening = Opening { key, hash, opener, account: Account::OUTSIDE, revision: 1 };
-        self.open(&opening, &DATAGRAM, false, now).map(|opened| assert!(opened))
+        let opening = Opening { key, hash, opener, account, revision: 1 };
+        self.open(&opening, transport, false, now).map(|opened| assert!(opened))
+    }
+
+    /// Opens the connection of a number with a datagram.
+    fn add(&mut self, n: u16, now: Time) -> Result<(), NoRoom> {
+        self.open_for(Account::OUTSIDE, n, &DATAGRAM, now)
+    }
+
+    fn found(&mut self, n: u16, now: Time) -> Option<Found<'_>> {
+        let (key, _) = tuple(n).key();
+        self.find(self.hasher.hash(&key), &key, now)
     }
 
     /// An answer on the connection of a number.
     fn answer(&mut self, n: u16, now: Time) {
-        let (key, _) = tuple(n).key();
-        let hash = self.hasher.hash(&key);
-        self.find(hash, &key, now).unwrap().follow(&DATAGRAM, false, false).unwrap();
+        self.found(n, now).unwrap().follow(&DATAGRAM, false, false).unwrap();
+    }
+
+    /// The numbers of the connections that live.
+    fn numbers(&self, now: Time) -> Vec<u16> {
+        self.iter(now).map(|connection| connection.opening().source_port).collect()
     }
 }
 
 #[test]
-fn a_full_table_refuses_and_keeps_what_lives() {
-    let (mut connections, hasher) = table(4);
+fn a_full_table_refuses_and_keeps_what_is_answered() {
+    let (mut connections, _) = table(4);
     let now = Time(1);
     for n in 0..4 {
         assert_eq!(connections.add(n, now), Ok(()));
+        connections.answer(n, now);
     }
     assert_eq!(connections.add(4, now), Err(NoRoom::Full));
-    for n in 0..4 {
-        let (key, _) = tuple(n).key();
-        assert!(connections.find(hasher.hash(&key), &key, now).is_some(), "{n}");
-    }
+    assert_eq!(connections.numbers(now), [0, 1, 2, 3]);
     // Once they have expired, there is room.
-    let later = now + Duration::from_secs(60);
+    let later = now + connections.timeouts().udp_replied + Duration::from_nanos(TICK_NANOS);
+    connections.expire(later, 1000);
     assert_eq!(connections.add(4, later), Ok(()));
+    assert_eq!((connections.expired(), connections.evicted()), (4, 0));
+}
+
+#[test]
+fn a_newcomer_to_a_full_table_frees_what_has_expired() {
+    let (mut connections, _) = table(4);
+    let end = Time(0) + connections.timeouts().udp_single;
+    for n in 0..4 {
+        connections.add(n, Time(0)).unwrap();
+    }
+    connections.expire(end, 1000);
+    let later = end + Duration::from_nanos(TICK_NANOS);
+    assert_eq!(connections.add(4, later), Ok(()));
+    assert_eq!((connections.expired(), connections.evicted()), (1, 0), "one is enough");
 }
 
 #[test]
 fn an_expired_connection_is_not_found_even_before_the_sweep() {
-    let (mut connections, hasher) = table(4);
-    let (key, _) = tuple(1).key();
-    let hash = hasher.hash(&key);
+    let (mut connections, _) = table(4);
     connections.add(1, Time(0)).unwrap();
     let end = Time(0) + connections.timeouts().udp_single;
-    assert!(connections.find(hash, &key, Time(end.0 - 1)).is_some());
-    assert!(connections.find(hash, &key, end).is_none());
+    assert!(connections.found(1, Time(end.0 - 1)).is_some());
+    assert!(connections.found(1, end).is_none());
     assert_eq!(connections.len(), 1);
-    assert_eq!(connections.expire(end, 4), 1);
+    connections.expire(end + Duration::from_nanos(TICK_NANOS), 4);
     assert!(connections.is_empty());
+}
+
+#[test]
+fn a_connection_that_closes_is_freed_as_early_as_if_it_had_just_begun() {
+    let (mut connections, _) = table(4);
+    connections.open_for(Account(1), 1, &SYN, Time(0)).unwrap();
+    let handshake = [
+        (segment(300, 101, TcpFlags::SYN | TcpFlags::ACK), false),
+        (segment(101, 301, TcpFlags::ACK), true),
+    ];
+    for (segment, by_opener) in handshake {
+        connections.found(1, Time(0)).unwrap().follow(&segment, false, by_opener).unwrap();
+    }
+    let reset = segment(101, 301, TcpFlags::RST | TcpFlags::ACK);
+    let mut found = connections.found(1, Time(0)).unwrap();
+    found.follow(&reset, false, true).unwrap();
+    assert!(found.state().is_closed());
+    let end = Time(0) + connections.timeouts().tcp_closed;
+    connections.expire(end + Duration::from_nanos(TICK_NANOS), 1000);
+    assert!(connections.is_empty(), "it holds no memory for a day");
+}
+
+#[test]
+fn a_burst_of_expiries_is_spread_over_many_sweeps() {
+    let (mut connections, _) = table(1000);
+    for n in 0..1000 {
+        connections.add(n, Time(0)).unwrap();
+    }
+    let later = Time(0) + connections.timeouts().udp_single + Duration::from_nanos(TICK_NANOS);
+    let mut sweeps = 0;
+    while connections.expire(later, 64) == 64 {
+        sweeps += 1;
+        assert!(connections.len() >= 1000 - 64 * sweeps, "no sweep frees more than its budget");
+    }
+    assert!(connections.is_empty());
+    assert_eq!(connections.expire(later, 64), 0, "nothing more is due");
+}
+
+#[test]
+fn an_account_at_its_quota_forgets_its_own_oldest_that_nobody_has_answered() {
+    let hasher = FlowHasher::seeded(7);
+    let limits = Limits { connections_max: 100, account_connections_max: 3 };
+    let mut connections = Connections::new(limits, Timeouts::default(), hasher);
+    for n in 0..3 {
+        connections.open_for(Account(1), n, &DATAGRAM, Time(0)).unwrap();
+        connections.open_for(Account(2), 10 + n, &DATAGRAM, Time(0)).unwrap();
+    }
+    connections.answer(0, Time(0));
+    connections.open_for(Account(1), 3, &DATAGRAM, Time(0)).unwrap();
+    let mut left = connections.numbers(Time(0));
+    left.sort_unstable();
+    assert_eq!(left, [0, 2, 3, 10, 11, 12]);
+    assert_eq!(connections.evicted(), 1);
+    for n in [2, 3] {
+        connections.answer(n, Time(0));
+    }
+    let refused = connections.open_for(Account(1), 4, &DATAGRAM, Time(0));
+    assert_eq!(refused, Err(NoRoom::Quota));
+    for n in 20..40 {
+        connections.open_for(Account::OUTSIDE, n, &DATAGRAM, Time(0)).unwrap();
+    }
+}
+
+#[test]
+fn who_floods_a_full_table_pushes_out_its_own() {
+    let (mut connections, _) = table(1000);
+    for n in 0..10 {
+        connections.open_for(Account(1), n, &DATAGRAM, Time(0)).unwrap();
+    }
+    for n in 100..5000 {
+        connections.open_for(Account(2), n, &DATAGRAM, Time(0)).unwrap();
+    }
+    // A third party comes late, and stays as well.
+    for n in 10_000..10_010 {
+        connections.open_for(Account(3), n, &DATAGRAM, Time(0)).unwrap();
+    }
+    for n in 5000..9000 {
+        connections.open_for(Account(2), n, &DATAGRAM, Time(0)).unwrap();
+    }
+    for n in (0..10).chain(10_000..10_010) {
+        assert!(connections.found(n, Time(0)).is_some(), "{n}");
+    }
+    assert_eq!(connections.len(), 1000);
+}
+
+#[test]
+fn what_is_closed_gives_way_and_what_is_answered_does_not() {
+    let (mut connections, _) = table(2);
+    connections.open_for(Account(1), 0, &SYN, Time(0)).unwrap();
+    let refusal = segment(0, 101, TcpFlags::RST | TcpFlags::ACK);
+    connections.found(0, Time(0)).unwrap().follow(&refusal, false, false).unwrap();
+    connections.add(1, Time(0)).unwrap();
+    connections.answer(1, Time(0));
+    connections.add(2, Time(0)).unwrap();
+    assert_eq!(connections.numbers(Time(0)), [2, 1]);
 }
 
 type Step = (u8, u16, u64);
@@ -156,8 +297,7 @@ proptest! {
         for step in before {
             churn(&mut connections, &hasher, &mut now, step);
         }
-        let all: Vec<u16> =
-            connections.iter(now).map(|connection| connection.opening().source_port).collect();
+        let all = connections.numbers(now);
         let slices = walk(&connections, max, now);
         prop_assert_eq!(slices.len(), 24usize.div_ceil(max));
         prop_assert!(slices.iter().all(|slice| slice.len() <= max));
@@ -200,42 +340,5 @@ proptest! {
         listed.retain(|n| *n >= STAYS);
         listed.sort_unstable();
         prop_assert_eq!(listed, staying);
-    }
-
-    /// Against a plain map: insertions, removals, look-ups and the passing of time.
-    #[test]
-    fn the_table_behaves_as_a_map_with_deadlines(
-        steps in prop::collection::vec((0u8..4, 0u16..12, 0u64..40), 1..200),
-    ) {
-        let (mut connections, hasher) = table(8);
-        let mut model: HashMap<u16, Time> = HashMap::new();
-        let mut now = Time(0);
-        for (step, n, seconds) in steps {
-            let (key, _) = tuple(n).key();
-            let hash = hasher.hash(&key);
-            match step {
-                0 => {
-                    let live = model.iter().filter(|(k, end)| **end > now && **k != n).count();
-                    let added = connections.add(n, now);
-                    prop_assert_eq!(added.is_ok(), live < 8, "capacity counts what lives");
-                    if added.is_ok() {
-                        model.insert(n, now + connections.timeouts().udp_single);
-                    } else {
-                        model.remove(&n);
-                    }
-                }
-                1 => {
-                    connections.remove(hash, &key);
-                    model.remove(&n);
-                }
-                2 => now = now + Duration::from_secs(seconds),
-                _ => { connections.expire(now, usize::from(n)); }
-            }
-            for n in 0u16..12 {
-                let (key, _) = tuple(n).key();
-                let found = connections.find(hasher.hash(&key), &key, now).is_some();
-                prop_assert_eq!(found, model.get(&n).is_some_and(|end| *end > now));
-            }
-        }
     }
 }

@@ -88,7 +88,7 @@ impl World {
         for name in ["shop/client", "shop/server"] {
             residents.insert(&table, table.endpoint_named(name).unwrap());
         }
-        let limits = Limits { connections_max: 16, account_connections_max: 16 };
+        let limits = Limits { connections_max: 16, account_connections_max: 32 };
         let connections = Connections::new(limits, Timeouts::default(), hasher.clone());
         Self {
             table,
@@ -252,9 +252,22 @@ fn a_full_table_drops_what_is_new_and_nothing_else() {
     world.handshake();
     for port in 1..16 {
         assert_eq!(world.udp(CLIENT, SERVER, (port, 53)), Ok(()));
+        assert_eq!(world.udp(SERVER, CLIENT, (53, port)), Ok(()));
     }
     assert_eq!(world.udp(CLIENT, SERVER, (16, 53)), Err(DropReason::ConntrackFull));
     assert_eq!(world.tcp(CLIENT, SERVER, (4000, 80), "A"), Ok(()));
+}
+
+#[test]
+fn a_flood_finds_room_by_forgetting_itself_and_nothing_that_is_answered() {
+    let mut world = World::new();
+    world.handshake();
+    for port in 1..100 {
+        assert_eq!(world.udp(CLIENT, SERVER, (port, 53)), Ok(()));
+    }
+    assert_eq!(world.tcp(CLIENT, SERVER, (4000, 80), "A"), Ok(()));
+    assert_eq!(world.udp(SERVER, CLIENT, (53, 1)), Err(DropReason::EgressDenied), "forgotten");
+    assert_eq!(world.udp(SERVER, CLIENT, (53, 99)), Ok(()));
 }
 
 #[test]
