@@ -114,6 +114,16 @@ pub(crate) struct Slice {
     pub(crate) next: Option<usize>,
 }
 
+impl Shared {
+    /// The worker that owns what has this hash.
+    #[inline]
+    pub(crate) fn owner(&self, hash: u64) -> usize {
+        // The upper half of the hash, scaled; the table of connections uses the lower bits.
+        let workers = self.desks.len() as u64;
+        usize::try_from(((hash >> 32) * workers) >> 32).unwrap_or_default()
+    }
+}
+
 impl Desk {
     pub(crate) fn new() -> nix::Result<Self> {
         Ok(Self {

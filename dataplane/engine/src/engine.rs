@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{Sender, bounded, unbounded};
 use sluice_core::conntrack::Connection;
 use sluice_core::conntrack::state::Timeouts;
+use sluice_core::flow::FlowHasher;
 use sluice_core::judge::Established;
 use sluice_core::table::Table;
 use sluice_core::time::Time;
@@ -22,6 +23,7 @@ use crate::io::QueueIo;
 use crate::port::{Port, PortId, PortKind, PortSpec};
 use crate::scene::Scene;
 use crate::start::{SIGHTINGS_LEN, check_cores, prepare, spawn};
+use crate::stepped::ByHand;
 use crate::steward;
 use crate::worker::{SLICE_LEN, WORKER_PATIENCE};
 
@@ -82,16 +84,18 @@ impl Default for EngineConfig {
 
 /// A running dataplane.
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     threads: Vec<JoinHandle<()>>,
     steward: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
 /// What the engine's handle and the steward share.
 pub(crate) struct Inner {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     control: Mutex<Control>,
     umem: Umem,
+    /// The workers, where no threads turn them.
+    pub(crate) by_hand: Option<ByHand>,
 }
 
 /// What only the control side writes.
@@ -115,7 +119,8 @@ impl Engine {
     pub fn start(config: &EngineConfig, umem: Umem, pool: FramePool) -> Result<Self, EngineError> {
         check_cores(&config.cores)?;
         let clock = Clock::start();
-        let (inner, workers) = prepare(config, umem, pool)?;
+        let (inner, workers) = prepare(config, umem, pool, &FlowHasher::random())?;
+        let inner = Arc::new(inner);
         let mut threads = Vec::new();
         for (worker, &core) in workers.into_iter().zip(&config.cores) {
             threads.push(spawn(worker, core, clock, config.idle)?);
@@ -129,6 +134,11 @@ impl Engine {
             })
             .map_err(EngineError::Start)?;
         Ok(Self { inner, threads, steward: Some((stop, steward)) })
+    }
+
+    /// The control side of workers that have no threads of their own.
+    pub(crate) fn without_threads(inner: Inner) -> Self {
+        Self { inner: Arc::new(inner), threads: Vec::new(), steward: None }
     }
 
     /// The packet memory that all ports share.
@@ -349,6 +359,9 @@ impl Drop for Engine {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+        if let Some(by_hand) = &self.inner.by_hand {
+            by_hand.close();
+        }
         while self.inner.shared.reserve.pop().is_some() {}
     }
 }
@@ -364,7 +377,7 @@ impl Inner {
             worker_next: 0,
             retired: Totals::default(),
         });
-        Self { shared, control, umem }
+        Self { shared, control, umem, by_hand: None }
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -372,8 +385,11 @@ impl Inner {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Has a worker take a turn soon, or now if it has no thread.
     fn wake(&self, worker: usize) {
-        if let Some(desk) = self.shared.desks.get(worker) {
+        if let Some(by_hand) = &self.by_hand {
+            by_hand.turn(worker);
+        } else if let Some(desk) = self.shared.desks.get(worker) {
             desk.wake();
         }
     }
@@ -431,7 +447,7 @@ impl Inner {
         let old = self.shared.scene.swap(Arc::new(scene));
         let patience = Instant::now() + WORKER_PATIENCE;
         for (worker, desk) in self.shared.desks.iter().enumerate() {
-            desk.wake();
+            self.wake(worker);
             while desk.seen.load(Acquire) < generation {
                 if Instant::now() > patience {
                     return Err(EngineError::WorkerStuck(worker));

@@ -140,9 +140,7 @@ impl Worker {
     /// The worker that owns what has this hash.
     #[inline]
     pub(crate) fn owner(&self, hash: u64) -> usize {
-        // The upper half of the hash, scaled; the table of connections uses the lower bits.
-        let workers = self.shared.desks.len() as u64;
-        usize::try_from(((hash >> 32) * workers) >> 32).unwrap_or_default()
+        self.shared.owner(hash)
     }
 
     #[inline]

@@ -30,6 +30,7 @@ pub mod open;
 pub mod port;
 pub mod scene;
 mod start;
+pub mod stepped;
 mod steward;
 mod tag;
 pub mod worker;

@@ -27,11 +27,17 @@ pub(crate) const SIGHTINGS_LEN: usize = 1024;
 /// Of the room for fragmented datagrams one account may take one part in so many.
 const ACCOUNTS_PER_TABLE: u32 = 4;
 
-/// Checks that each worker can have its core.
-pub(crate) fn check_cores(cores: &[usize]) -> Result<(), EngineError> {
+/// Checks that there is a worker, and not too many.
+pub(crate) fn check_count(cores: &[usize]) -> Result<(), EngineError> {
     if cores.is_empty() || cores.len() > WORKERS_MAX {
         return Err(EngineError::CoreCount(cores.len()));
     }
+    Ok(())
+}
+
+/// Checks that each worker can have its core.
+pub(crate) fn check_cores(cores: &[usize]) -> Result<(), EngineError> {
+    check_count(cores)?;
     let available: Vec<usize> =
         core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     for (place, core) in cores.iter().enumerate() {
@@ -50,7 +56,8 @@ pub(crate) fn prepare(
     config: &EngineConfig,
     umem: Umem,
     mut pool: FramePool,
-) -> Result<(Arc<Inner>, Vec<Worker>), EngineError> {
+    hasher: &FlowHasher,
+) -> Result<(Inner, Vec<Worker>), EngineError> {
     let start_error = |errno: nix::Error| EngineError::Start(errno.into());
     let worker_count = config.cores.len();
     let mut desks = Vec::new();
@@ -64,7 +71,6 @@ pub(crate) fn prepare(
         sightings: ArrayQueue::new(SIGHTINGS_LEN),
         reserve: ArrayQueue::new(umem.frame_count().max(1) as usize),
     });
-    let hasher = FlowHasher::random();
     let share = u32::try_from(worker_count).unwrap_or(1);
     // Flows and datagrams spread over the workers by hash, so each is given its part of a bound.
     let limits = Limits {
@@ -102,7 +108,7 @@ pub(crate) fn prepare(
         };
         workers.push(Worker::new(start).map_err(start_error)?);
     }
-    Ok((Arc::new(Inner::new(shared, commands, umem)), workers))
+    Ok((Inner::new(shared, commands, umem), workers))
 }
 
 /// Starts a worker's thread, pinned to its core.

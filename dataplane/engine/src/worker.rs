@@ -146,6 +146,11 @@ impl Worker {
                 std::hint::spin_loop();
             }
         }
+        self.close();
+    }
+
+    /// Ends its queues and takes back every frame.
+    pub(crate) fn close(mut self) {
         for queue in self.queues.drain(..) {
             queue.io.close(&mut self.pool);
         }

@@ -12,8 +12,8 @@ use crate::worker::Worker;
 fn prepared(connections_max: u32) -> (Engine, Vec<Worker>) {
     let (umem, pool) = Umem::in_memory(8).unwrap();
     let config = EngineConfig { connections_max, ..EngineConfig::default() };
-    let (inner, workers) = prepare(&config, umem, pool).unwrap();
-    (Engine { inner, threads: Vec::new(), steward: None }, workers)
+    let (inner, workers) = prepare(&config, umem, pool, &FlowHasher::random()).unwrap();
+    (Engine::without_threads(inner), workers)
 }
 
 fn open(worker: &mut Worker, source_port: u16, now: Time) {
