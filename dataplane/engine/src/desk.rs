@@ -1,5 +1,6 @@
 //! What workers share with each other and with the control side: scene, inboxes, commands.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, fence};
 
@@ -12,6 +13,7 @@ use sluice_core::conntrack::Connection;
 use sluice_core::fragments::FragmentKey;
 use sluice_xdp::Frame;
 
+use crate::capture::Captures;
 use crate::counters::PortCounters;
 use crate::fdb::Sighting;
 use crate::io::QueueIo;
@@ -30,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) sightings: ArrayQueue<Sighting>,
     /// Free frames of workers that have too many, for those that have too few.
     pub(crate) reserve: ArrayQueue<Frame>,
+    /// Who wants to see what is dropped.
+    pub(crate) captures: Arc<Captures>,
 }
 
 /// What others may see and leave of a worker.

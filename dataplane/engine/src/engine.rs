@@ -14,6 +14,7 @@ use sluice_core::table::Table;
 use sluice_core::time::Time;
 use sluice_xdp::{FramePool, Umem};
 
+use crate::capture::{Capture, CaptureSpec};
 use crate::clock::Clock;
 use crate::counters::Totals;
 use crate::desk::{Command, Shared, Slice};
@@ -87,6 +88,7 @@ pub struct Engine {
     pub(crate) inner: Arc<Inner>,
     threads: Vec<JoinHandle<()>>,
     steward: Option<(Sender<()>, JoinHandle<()>)>,
+    clock: Clock,
 }
 
 /// What the engine's handle and the steward share.
@@ -133,12 +135,12 @@ impl Engine {
                 move || steward::run(&inner, clock, &stopped)
             })
             .map_err(EngineError::Start)?;
-        Ok(Self { inner, threads, steward: Some((stop, steward)) })
+        Ok(Self { inner, threads, steward: Some((stop, steward)), clock })
     }
 
     /// The control side of workers that have no threads of their own.
     pub(crate) fn without_threads(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner), threads: Vec::new(), steward: None }
+        Self { inner: Arc::new(inner), threads: Vec::new(), steward: None, clock: Clock::start() }
     }
 
     /// The packet memory that all ports share.
@@ -203,6 +205,20 @@ impl Engine {
             totals.add(&desk.gone);
         }
         totals
+    }
+
+    /// Begins a capture of frames that are dropped from now on.
+    ///
+    /// # Errors
+    /// [`EngineError`], if it names a port that is not there, or as many are under way as may be.
+    pub fn capture(&self, spec: CaptureSpec) -> Result<Capture, EngineError> {
+        let ports = self.ports();
+        // A name that is mistyped would capture nothing without a word.
+        let is_there = |name: &str| ports.iter().any(|port| &*port.spec.name == name);
+        if let Some(name) = spec.ports.iter().find(|name| !is_there(name)) {
+            return Err(EngineError::NoSuchPort(name.to_string()));
+        }
+        Capture::begin(&self.inner.shared.captures, self.clock, spec)
     }
 
     /// Puts a table in force and returns once every worker judges by it.

@@ -1,5 +1,6 @@
 //! Why the engine refuses: each refusal names what is wrong and what would be right.
 
+use crate::capture::CAPTURES_MAX;
 use crate::engine::{PORTS_MAX, WORKERS_MAX};
 use crate::worker::WORKER_PATIENCE;
 
@@ -55,6 +56,9 @@ pub enum EngineError {
     /// A port needs a queue.
     #[error("port {0}: it has no queue")]
     NoQueue(String),
+    /// No place is left for another capture.
+    #[error("{CAPTURES_MAX} captures are under way, which is the most; let one end first")]
+    TooManyCaptures,
     /// A worker does not answer.
     #[error("worker {0} has not answered for {WORKER_PATIENCE:?}; it is stuck or has died")]
     WorkerStuck(usize),

@@ -309,6 +309,7 @@ impl Worker {
                 if let Some(counters) = counters {
                     counters.drop(DropReason::NoFreeFrame);
                 }
+                self.offer(frame, context.scene.port(context.from), DropReason::NoFreeFrame);
             }
         }
     }

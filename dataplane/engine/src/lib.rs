@@ -16,6 +16,7 @@
 //! [`sluice_core::judge`]. Every frame is counted once: received and flooded copies together
 //! equal sent and dropped.
 
+pub mod capture;
 pub mod clock;
 pub mod counters;
 mod desk;

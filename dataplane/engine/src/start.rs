@@ -70,6 +70,7 @@ pub(crate) fn prepare(
         desks: desks.into_boxed_slice(),
         sightings: ArrayQueue::new(SIGHTINGS_LEN),
         reserve: ArrayQueue::new(umem.frame_count().max(1) as usize),
+        captures: Arc::default(),
     });
     let share = u32::try_from(worker_count).unwrap_or(1);
     // Flows and datagrams spread over the workers by hash, so each is given its part of a bound.

@@ -20,6 +20,7 @@ use sluice_core::judge::Established;
 use sluice_core::time::Time;
 use sluice_xdp::{Frame, FramePool};
 
+use crate::capture::Dropped;
 use crate::clock::Clock;
 use crate::desk::{Command, Handover, INBOX_LEN, Shared, Slice};
 use crate::engine::Idle;
@@ -71,6 +72,8 @@ pub struct Worker {
     pub(crate) midstream: bool,
     pub(crate) verify_checksums: bool,
     pub(crate) buckets: Vec<Bucket>,
+    /// When the turn began.
+    pub(crate) now: Time,
     pool_len_max: usize,
     scene: Arc<Scene>,
     queues: Vec<OwnQueue>,
@@ -118,6 +121,7 @@ impl Worker {
             midstream: start.midstream,
             verify_checksums: start.verify_checksums,
             buckets: Vec::new(),
+            now: Time::default(),
             pool_len_max: start.pool_len_max,
             scene,
             queues: Vec::new(),
@@ -161,6 +165,7 @@ impl Worker {
 
     /// One turn. Returns how many frames it moved.
     pub(crate) fn turn(&mut self, now: Time) -> usize {
+        self.now = now;
         let scene = self.pick_up_scene();
         self.obey(now);
         let mut moved = self.empty_inbox(&scene, now);
@@ -318,7 +323,7 @@ impl Worker {
         if let Some(queue) = own.and_then(|place| self.queues.get_mut(place)) {
             queue.tx.push(frame);
             if queue.tx.len() >= TX_LEN_MAX {
-                flush_queue(queue, scene, &mut self.pool, self.index);
+                flush_queue(queue, scene, &mut self.pool, &self.shared, self.index, self.now);
             }
             return;
         }
@@ -363,9 +368,11 @@ impl Worker {
         port: PortId,
         reason: DropReason,
     ) {
-        match scene.port(port).and_then(|port| port.counters(self.index)) {
+        let port = scene.port(port);
+        match port.and_then(|port| port.counters(self.index)) {
             Some(counters) => {
                 counters.drop(reason);
+                self.offer(&frame, port, reason);
                 self.pool.put(frame);
             }
             None => self.discard_without_port(frame),
@@ -376,13 +383,14 @@ impl Worker {
         if let Some(desk) = self.shared.desks.get(self.index) {
             desk.gone.drop(DropReason::PortGone);
         }
+        self.offer(&frame, None, DropReason::PortGone);
         self.pool.put(frame);
     }
 
     fn flush(&mut self, scene: &Scene) {
         for queue in &mut self.queues {
             if !queue.tx.is_empty() {
-                flush_queue(queue, scene, &mut self.pool, self.index);
+                flush_queue(queue, scene, &mut self.pool, &self.shared, self.index, self.now);
             }
         }
     }
@@ -435,7 +443,14 @@ impl Worker {
 }
 
 /// Sends what has gathered for a queue. What finds no room after one more attempt is dropped.
-fn flush_queue(queue: &mut OwnQueue, scene: &Scene, pool: &mut FramePool, worker: usize) {
+fn flush_queue(
+    queue: &mut OwnQueue,
+    scene: &Scene,
+    pool: &mut FramePool,
+    shared: &Shared,
+    worker: usize,
+    time: Time,
+) {
     let mut bytes: u64 = queue.tx.iter().map(|frame| frame.len() as u64).sum();
     let mut sent = queue.io.send(&mut queue.tx);
     let mut kicked = queue.io.kick();
@@ -448,14 +463,17 @@ fn flush_queue(queue: &mut OwnQueue, scene: &Scene, pool: &mut FramePool, worker
         tracing::debug!(%error, "a queue did not send");
     }
     bytes -= queue.tx.iter().map(|frame| frame.len() as u64).sum::<u64>();
-    let counters = scene.port(queue.port).and_then(|port| port.counters(worker));
+    let port = scene.port(queue.port);
+    let counters = port.and_then(|port| port.counters(worker));
     if let Some(counters) = counters {
         counters.tx_frames.add(sent as u64);
         counters.tx_bytes.add(bytes);
     }
     for frame in queue.tx.drain(..) {
+        let reason = DropReason::TxFull;
         if let Some(counters) = counters {
-            counters.drop(DropReason::TxFull);
+            counters.drop(reason);
+            shared.captures.offer(&Dropped { frame: &frame, port, reason, worker, time });
         }
         pool.put(frame);
     }
