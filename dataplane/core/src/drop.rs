@@ -146,6 +146,29 @@ impl DropReason {
     }
 }
 
+/// A name that no reason has; says which there are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownReason(String);
+
+impl std::error::Error for UnknownReason {}
+
+impl std::fmt::Display for UnknownReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
+        write!(f, "\"{}\" is no drop reason; want one of {}", self.0, names.join(", "))
+    }
+}
+
+impl std::str::FromStr for DropReason {
+    type Err = UnknownReason;
+
+    /// Reads a reason's name.
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let named = Self::ALL.iter().find(|reason| reason.name() == name);
+        named.copied().ok_or_else(|| UnknownReason(name.to_owned()))
+    }
+}
+
 impl std::fmt::Display for DropReason {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
@@ -161,10 +184,18 @@ mod tests {
         for (place, reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), place);
             assert!(reason.description().ends_with('.'), "{reason}");
+            assert_eq!(reason.name().parse(), Ok(*reason));
         }
         let mut names: Vec<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), DropReason::COUNT);
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_which_there_are() {
+        let error = "Fragment".parse::<DropReason>().unwrap_err().to_string();
+        assert!(error.starts_with("\"Fragment\" is no drop reason; want one of malformed_"));
+        assert!(DropReason::ALL.iter().all(|reason| error.contains(reason.name())), "{error}");
     }
 }
