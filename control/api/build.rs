@@ -8,7 +8,8 @@ use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files = ["control", "ports", "rules"].map(|name| format!("sluice/v1/{name}.proto"));
+    let files =
+        ["capture", "control", "ports", "rules"].map(|name| format!("sluice/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["proto"])?;
     let out_dir = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets no OUT_DIR")?);
     fs::write(out_dir.join("sluice.v1.bin"), descriptors.encode_to_vec())?;

@@ -4,6 +4,7 @@
 //! off its own threads. The structs are what both sides speak of. They serialise to the JSON that
 //! `sluicectl -o json` prints.
 
+mod capture;
 mod counters;
 mod outcome;
 mod port;
@@ -14,6 +15,10 @@ use sluice_policy::explain::{ExplainError, Explanation, Question};
 use sluice_policy::model::{Fault, Protocol};
 use sluice_policy::reach::{Family, Reach};
 
+pub use capture::{
+    CAPTURE_COUNT_DEFAULT, CAPTURE_COUNT_MAX, CAPTURE_DURATION_DEFAULT, CAPTURE_DURATION_MAX,
+    CAPTURE_PORTS_MAX, Capture, CaptureOrder, Captured, DroppedFrame, SNAP_LEN_MAX,
+};
 pub use counters::{Counters, DropCount, GateCounters, PortCounters, Traffic, WorkerTraffic};
 pub use outcome::{CommitError, CommitOrder, Committed, Content, Failure, Refused};
 pub use port::{Fallback, GateMode, PortKind, PortSpec, PortState};
@@ -67,6 +72,12 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// [`Failure`], if the counters cannot be read.
     fn counters(&self) -> Result<Counters, Failure>;
+
+    /// Begins a capture of frames that are dropped from now on.
+    ///
+    /// # Errors
+    /// [`Failure`], if a port is not there or as many captures are under way as may be.
+    fn capture(&self, order: CaptureOrder) -> Result<Box<dyn Capture>, Failure>;
 
     /// An answer for each question, in the same order, all by the same rule set.
     fn explain(&self, questions: &[Question]) -> Vec<Result<Explanation, ExplainError>>;

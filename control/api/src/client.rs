@@ -1,5 +1,6 @@
 //! A client of the control API, in domain terms.
 
+mod capture;
 mod connect;
 mod error;
 
@@ -11,12 +12,14 @@ use sluice_policy::model::Protocol;
 use sluice_policy::reach::{Family, Reach};
 use tonic::transport::Channel;
 
+pub use capture::Capture;
 pub use error::ClientError;
 
 use crate::backend::{
-    CommitOrder, Committed, Counters, DiffOrder, PortSpec, PortState, Preview, Refused, Status,
+    CaptureOrder, CommitOrder, Committed, Counters, DiffOrder, PortSpec, PortState, Preview,
+    Refused, Status,
 };
-use crate::convert::{answers, commit, counters, diff, ports, questions};
+use crate::convert::{answers, capture as captures, commit, counters, diff, ports, questions};
 use crate::wire::control_client::ControlClient;
 use crate::{DEFAULT_SOCKET, MESSAGE_LEN_MAX, wire};
 
@@ -143,6 +146,16 @@ impl Client {
         let request = wire::CountersRequest {};
         let response = self.control().counters(request).await.map_err(|it| self.failed(it))?;
         Ok(counters::from_wire(response.into_inner()))
+    }
+
+    /// Begins a capture of frames that are dropped from now on.
+    ///
+    /// # Errors
+    /// [`ClientError::Failed`] with the daemon's reason if it refuses.
+    pub async fn capture(&self, order: &CaptureOrder) -> Result<Capture, ClientError> {
+        let request = captures::order_to_wire(order);
+        let response = self.control().capture(request).await.map_err(|it| self.failed(it))?;
+        Ok(Capture::new(response.into_inner(), self.place.clone()))
     }
 
     /// Why connections are allowed or dropped: an answer for each question, in the same order. A

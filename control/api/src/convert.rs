@@ -6,6 +6,7 @@
 //! [`sluice_policy::validate`].
 
 pub(crate) mod answers;
+pub(crate) mod capture;
 mod cluster;
 pub(crate) mod commit;
 pub(crate) mod content;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::service::Routes;
@@ -110,6 +110,8 @@ pub enum ServeError {
 pub struct Api {
     routes: Routes,
     health: Health,
+    /// Ends what would go on for as long as its client likes.
+    stopping: watch::Sender<bool>,
 }
 
 /// Sets what the health service says, for the server as a whole (`""`) and for the service.
@@ -134,7 +136,8 @@ impl Api {
         health.serving(false).await;
         let health_service =
             tonic_health::server::HealthService::from_health_reporter(health.0.clone());
-        let control = ControlServer::new(Service::new(backend))
+        let (stopping, stops) = watch::channel(false);
+        let control = ControlServer::new(Service::new(backend, stops))
             .max_decoding_message_size(MESSAGE_LEN_MAX)
             .max_encoding_message_size(MESSAGE_LEN_MAX);
         let mut routes = Routes::new(control)
@@ -147,7 +150,7 @@ impl Api {
             Ok(reflection) => routes = routes.add_service(reflection),
             Err(error) => tracing::error!(%error, "the control API cannot describe itself"),
         }
-        Self { routes, health }
+        Self { routes, health, stopping }
     }
 
     /// The handle on what the health service says.
@@ -156,7 +159,8 @@ impl Api {
         self.health.clone()
     }
 
-    /// Serves on `bound` until `shutdown` is ready; calls under way then have three seconds.
+    /// Serves on `bound` until `shutdown` is ready; calls under way then have three seconds, and
+    /// captures end at once, on whichever listener.
     ///
     /// # Errors
     /// [`ServeError::Transport`].
@@ -197,6 +201,7 @@ impl Api {
         let ending = Notify::new();
         let until = async {
             shutdown.await;
+            self.stopping.send_replace(true);
             ending.notify_one();
         };
         let served =

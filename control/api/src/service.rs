@@ -3,14 +3,18 @@
 //! Backends block, so each call runs on a thread for that. A request that does not convert
 //! reaches no backend, but for a commit: that is told, so that the status shows it.
 
+mod capture;
+
 use std::sync::Arc;
 
 use sluice_policy::model::Fault;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::backend::{Backend, CommitError, Failure, Refused};
 use crate::convert::ports::sentence;
-use crate::convert::{answers, commit, counters, diff, ports, questions};
+use crate::convert::{answers, capture as captures, commit, counters, diff, ports, questions};
 use crate::text::printable;
 use crate::wire;
 use crate::wire::control_server::Control;
@@ -18,11 +22,13 @@ use crate::wire::control_server::Control;
 /// The service over a backend.
 pub(crate) struct Service {
     backend: Arc<dyn Backend>,
+    /// Turns true when the server stops.
+    stopping: watch::Receiver<bool>,
 }
 
 impl Service {
-    pub(crate) fn new(backend: Arc<dyn Backend>) -> Self {
-        Self { backend }
+    pub(crate) fn new(backend: Arc<dyn Backend>, stopping: watch::Receiver<bool>) -> Self {
+        Self { backend, stopping }
     }
 
     /// Runs `work` where it may block.
@@ -40,6 +46,8 @@ impl Service {
 
 #[tonic::async_trait]
 impl Control for Service {
+    type CaptureStream = ReceiverStream<Result<wire::CaptureResponse, Status>>;
+
     async fn commit(
         &self,
         request: Request<wire::CommitRequest>,
@@ -120,6 +128,19 @@ impl Control for Service {
     ) -> Result<Response<wire::CountersResponse>, Status> {
         let counters = self.blocking(|backend| backend.counters()).await?.map_err(failed)?;
         Ok(Response::new(counters::to_wire(counters)))
+    }
+
+    async fn capture(
+        &self,
+        request: Request<wire::CaptureRequest>,
+    ) -> Result<Response<Self::CaptureStream>, Status> {
+        let order = captures::order(request.into_inner()).map_err(|faults| invalid(&faults))?;
+        let duration = order.duration;
+        let begun = self.blocking(move |backend| backend.capture(order)).await?;
+        let begun = begun.map_err(failed)?;
+        let (answers, taken) = mpsc::channel(capture::ANSWERS_MAX);
+        tokio::spawn(capture::relay(begun, duration, answers, self.stopping.clone()));
+        Ok(Response::new(ReceiverStream::new(taken)))
     }
 
     async fn explain(

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::time::SystemTime;
 
 /// The text with every control character escaped, so that it cannot steer a terminal or forge a
 /// line of a log. Letters of all scripts stay as they are.
@@ -24,6 +25,18 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(safe)
+}
+
+/// A moment as RFC 3339 writes it, in UTC.
+///
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// let moment = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_000_250);
+/// assert_eq!(sluice_api::text::rfc3339(moment), "2023-11-14T22:13:20.000250Z");
+/// ```
+#[must_use]
+pub fn rfc3339(moment: SystemTime) -> String {
+    prost_types::Timestamp::from(moment).to_string()
 }
 
 /// An error with its causes on one line; the last one says what happened.

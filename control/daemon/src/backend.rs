@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use sluice_api::backend::{
-    Backend, CommitError, CommitOrder, Committed, Counters, DiffOrder, DropCount, Failure,
-    Fallback, GateCounters, GateMode, HEALTHY, PortCounters, PortKind, PortSpec, PortState,
-    Preview, Refused, Source, Status, Traffic, WorkerStatus, WorkerTraffic,
+    Backend, Capture, CaptureOrder, CommitError, CommitOrder, Committed, Counters, DiffOrder,
+    DropCount, Failure, Fallback, GateCounters, GateMode, HEALTHY, PortCounters, PortKind,
+    PortSpec, PortState, Preview, Refused, Source, Status, Traffic, WorkerStatus, WorkerTraffic,
 };
 use sluice_engine::EngineError;
 use sluice_engine::counters::Totals;
@@ -17,6 +17,7 @@ use sluice_policy::model::{Fault, Name, Protocol};
 use sluice_policy::reach::{Family, Reach, reach};
 use sluice_xdp as xdp;
 
+use crate::capture::{self, EngineCapture};
 use crate::rules::{Rules, RulesStatus};
 
 /// What the API asks.
@@ -138,6 +139,12 @@ impl Backend for Daemon {
             engine.ports().iter().map(|port| self.port_counters(port)).collect();
         ports.sort_by(|a, b| a.port.cmp(&b.port));
         Ok(Counters { total: traffic(&engine.totals()), ports })
+    }
+
+    fn capture(&self, order: CaptureOrder) -> Result<Box<dyn Capture>, Failure> {
+        let begun = self.ports.engine().capture(capture::spec(order));
+        let capture = begun.map_err(|error| failure(OpenError::Engine(error)))?;
+        Ok(Box::new(EngineCapture(capture)))
     }
 
     fn explain(&self, questions: &[Question]) -> Vec<Result<Explanation, ExplainError>> {

@@ -6,6 +6,7 @@
 
 mod backend;
 mod candidate;
+mod capture;
 mod config;
 mod journal;
 mod preview;

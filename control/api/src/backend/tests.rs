@@ -1,5 +1,7 @@
 //! The JSON that scripts rely on.
 
+use std::time::{Duration, SystemTime};
+
 use serde_json::{json, to_value};
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::drop::DropReason;
@@ -112,4 +114,21 @@ fn a_preview_lists_verdicts_and_connections() {
 fn the_source_reads_as_people_write_it() {
     assert_eq!(Source::Files("/etc/x".into()).to_string(), "files /etc/x");
     assert_eq!(to_value(Source::Api).unwrap(), json!("api"));
+}
+
+#[test]
+fn a_dropped_frame_has_its_time_in_words_and_its_bytes_in_hexadecimal() {
+    let frame = DroppedFrame {
+        time: SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, 5_000),
+        port: None,
+        reason: "tx_full".into(),
+        worker: 1,
+        len: 60,
+        data: vec![0, 0x0a, 0xff],
+    };
+    let expected = json!({
+        "time": "2023-11-14T22:13:20.000005Z", "port": null, "reason": "tx_full", "worker": 1,
+        "len": 60, "data": "000aff",
+    });
+    assert_eq!(to_value(frame).unwrap(), expected);
 }

@@ -121,7 +121,7 @@ fn read_spec(report: &mut Report, spec: wire::PortSpec) -> Option<PortSpec> {
     })
 }
 
-fn check_interface(report: &mut Report, at: &Path<'_>, name: &str) -> Option<()> {
+pub(super) fn check_interface(report: &mut Report, at: &Path<'_>, name: &str) -> Option<()> {
     let odd = |letter: char| letter.is_whitespace() || letter.is_control() || "/:".contains(letter);
     let wrong = name.is_empty()
         || name.len() > INTERFACE_LEN_MAX

@@ -1,5 +1,6 @@
 //! Servers on real sockets, with a backend that only remembers.
 
+mod capture;
 mod delta;
 mod diff;
 mod fake;

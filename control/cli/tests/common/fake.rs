@@ -3,9 +3,9 @@
 use std::sync::Mutex;
 
 use sluice_api::backend::{
-    Backend, CommitError, CommitOrder, Committed, Content, Counters, DiffOrder, DropCount, Failure,
-    GateCounters, GateMode, HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Preview,
-    Refusal, Refused, Source, Status, Traffic, WorkerStatus,
+    Backend, Capture, CaptureOrder, CommitError, CommitOrder, Committed, Content, Counters,
+    DiffOrder, DropCount, Failure, GateCounters, GateMode, HEALTHY, ObjectCounts, PortCounters,
+    PortSpec, PortState, Preview, Refusal, Refused, Source, Status, Traffic, WorkerStatus,
 };
 use sluice_core::drop::DropReason;
 use sluice_core::table::Table;
@@ -139,6 +139,10 @@ impl Backend for Fake {
             gate,
         };
         Ok(Counters { total, ports: vec![port] })
+    }
+
+    fn capture(&self, _: CaptureOrder) -> Result<Box<dyn Capture>, Failure> {
+        Err(Failure::Precondition("4 captures are under way".to_owned()))
     }
 
     fn explain(&self, questions: &[Question]) -> Vec<Result<Explanation, ExplainError>> {

@@ -2,7 +2,7 @@
 
 use sluice_policy::explain::{Explanation, Side, Verdict};
 
-use crate::convert::{answers, diff};
+use crate::convert::{answers, capture, diff};
 use crate::wire;
 
 #[test]
@@ -74,4 +74,14 @@ fn a_preview_that_says_too_little_is_malformed() {
         read(verdict.clone(), wrong).unwrap_err();
     }
     diff::outcome(wire::DiffResponse { outcome: None }).unwrap_err();
+}
+
+#[test]
+fn a_captured_frame_that_shows_more_than_it_has_is_malformed() {
+    let read = |len, data: &[u8]| {
+        let frame = wire::DroppedFrame { len, data: data.to_vec(), ..Default::default() };
+        capture::captured(wire::CaptureResponse { frames: vec![frame], missed: 0 })
+    };
+    read(3, &[1, 2, 3]).unwrap();
+    read(2, &[1, 2, 3]).unwrap_err();
 }

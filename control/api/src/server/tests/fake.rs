@@ -1,9 +1,10 @@
 //! A backend that only remembers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::Ipv6Addr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use sluice_core::drop::DropReason;
 use sluice_core::table::Table;
@@ -14,16 +15,19 @@ use sluice_policy::model::{Fault, Protocol, RuleSet};
 use sluice_policy::reach::{Family, Reach};
 
 use crate::backend::{
-    Backend, CommitError, CommitOrder, Committed, Content, Counters, DiffOrder, DropCount,
-    DyingConnection, Failure, GateCounters, GateMode, HEALTHY, ObjectCounts, PortCounters,
-    PortSpec, PortState, Preview, Refusal, Refused, Source, Status, Traffic, WorkerStatus,
-    WorkerTraffic,
+    Backend, Capture, CaptureOrder, Captured, CommitError, CommitOrder, Committed, Content,
+    Counters, DiffOrder, DropCount, DroppedFrame, DyingConnection, Failure, GateCounters, GateMode,
+    HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Preview, Refusal, Refused, Source,
+    Status, Traffic, WorkerStatus, WorkerTraffic,
 };
 
 #[derive(Default)]
 pub(super) struct Fake {
     pub(super) commits: AtomicU64,
     pub(super) diffs: Mutex<Vec<DiffOrder>>,
+    pub(super) captures: Mutex<Vec<CaptureOrder>>,
+    /// How many captures are under way.
+    pub(super) capturing: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
@@ -107,6 +111,42 @@ pub(super) fn preview() -> Preview {
         ],
         connections_total: 3,
         connections_live: 4,
+    }
+}
+
+/// A capture of [`dropped`]: so many frames as were ordered.
+struct FakeCapture {
+    left: VecDeque<DroppedFrame>,
+    ends: bool,
+    capturing: Arc<AtomicU64>,
+}
+
+/// The frame that is dropped as the `number`th, a longer one than fits a worker's slot.
+pub(super) fn dropped(number: u32) -> DroppedFrame {
+    DroppedFrame {
+        time: SystemTime::UNIX_EPOCH + Duration::new(1_700_000_000, number),
+        port: (number.is_multiple_of(2)).then(|| "eth0".into()),
+        reason: "from_a_newer_daemon".into(),
+        worker: number % 3,
+        len: 9000,
+        data: number.to_be_bytes().repeat(500),
+    }
+}
+
+impl Capture for FakeCapture {
+    fn take(&mut self, max: usize) -> Captured {
+        let count = self.left.len().min(max);
+        Captured { frames: self.left.drain(..count).collect(), missed: 7 }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ends && self.left.is_empty()
+    }
+}
+
+impl Drop for FakeCapture {
+    fn drop(&mut self) {
+        self.capturing.fetch_sub(1, SeqCst);
     }
 }
 
@@ -217,6 +257,18 @@ impl Backend for Fake {
         };
         let bare = PortCounters { port: "eth1".into(), ..PortCounters::default() };
         Ok(Counters { total: traffic, ports: vec![port, bare] })
+    }
+
+    /// One for no port in particular never ends.
+    fn capture(&self, order: CaptureOrder) -> Result<Box<dyn Capture>, Failure> {
+        if order.ports == ["eth7"] {
+            return Err(Failure::NotFound("no port eth7".into()));
+        }
+        let ends = !order.ports.is_empty();
+        let left = (0..order.count).map(dropped).collect();
+        self.captures.lock().unwrap().push(order);
+        self.capturing.fetch_add(1, SeqCst);
+        Ok(Box::new(FakeCapture { left, ends, capturing: Arc::clone(&self.capturing) }))
     }
 
     fn explain(&self, questions: &[Question]) -> Vec<Result<Explanation, ExplainError>> {
