@@ -1,5 +1,6 @@
 //! The command line.
 
+mod capture;
 mod daemon;
 mod values;
 
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use sluice_api::backend::{DIFF_LIMIT_DEFAULT, DIFF_LIMIT_MAX};
 
+pub(crate) use self::capture::Capture;
 pub(crate) use self::daemon::{
     Apply, Connection, Counters, FallbackArg, PortKindArg, Ports, PortsAction, PortsAdd, Status,
 };
@@ -49,6 +51,7 @@ pub(crate) enum Command {
     Status(Status),
     Ports(Ports),
     Counters(Counters),
+    Capture(Capture),
 }
 
 /// Manifests to ask instead of the daemon.

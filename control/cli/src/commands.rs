@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 mod batch;
+pub(crate) mod capture;
 pub(crate) mod check;
 pub(crate) mod counters;
 pub(crate) mod diff;

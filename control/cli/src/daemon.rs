@@ -6,13 +6,15 @@ use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use sluice_api::backend::{
-    CommitOrder, Committed, Counters, DiffOrder, PortSpec, PortState, Preview, Refused, Status,
+    CaptureOrder, Captured, CommitOrder, Committed, Counters, DiffOrder, PortSpec, PortState,
+    Preview, Refused, Status,
 };
-use sluice_api::client::{Client, ClientError, Endpoint, TlsEndpoint};
+use sluice_api::client::{self, Client, ClientError, Endpoint, TlsEndpoint};
 use sluice_policy::explain::{Explanation, Question};
 use sluice_policy::model::Protocol;
 use sluice_policy::reach::{Family, Reach};
 use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::args::Connection;
 use crate::failure::Failure;
@@ -21,6 +23,14 @@ use crate::failure::Failure;
 pub(crate) struct Daemon {
     runtime: Runtime,
     client: Client,
+}
+
+/// Frames as the daemon drops them.
+pub(crate) struct Capturing<'a> {
+    runtime: &'a Runtime,
+    capture: client::Capture,
+    /// Ctrl-C and its like, which from now on end the capture and not the process.
+    stops: [Signal; 2],
 }
 
 impl Daemon {
@@ -68,6 +78,17 @@ impl Daemon {
         wait(&self.runtime, self.client.counters())
     }
 
+    pub(crate) fn capture(&self, order: &CaptureOrder) -> Result<Capturing<'_>, Failure> {
+        let _inside = self.runtime.enter();
+        let catch = |kind| {
+            let failed = |error| Failure::refused(format!("cannot catch Ctrl-C: {error}"));
+            signal(kind).map_err(failed)
+        };
+        let stops = [catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?];
+        let capture = wait(&self.runtime, self.client.capture(order))?;
+        Ok(Capturing { runtime: &self.runtime, capture, stops })
+    }
+
     /// The inner result is the answer to the question.
     pub(crate) fn explain(
         &self,
@@ -92,6 +113,21 @@ impl Daemon {
         family: Option<Family>,
     ) -> Result<Reach, Failure> {
         wait(&self.runtime, self.client.reach(ports, family))
+    }
+}
+
+impl Capturing<'_> {
+    /// Waits for what is captured next; `None` when that was all, or somebody has had enough.
+    pub(crate) fn next(&mut self) -> Result<Option<Captured>, Failure> {
+        let [interrupt, terminate] = &mut self.stops;
+        wait(self.runtime, async {
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => Ok(None),
+                _ = terminate.recv() => Ok(None),
+                captured = self.capture.next() => captured,
+            }
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! From the command line to the exit status.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -11,21 +11,23 @@ use crate::failure::{Failure, STATUS_NO, STATUS_USAGE, STATUS_YES};
 use crate::output::Output;
 use crate::text::{printable, printable_lines};
 
-/// Runs the command that the process was started with.
-pub(crate) fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+/// Runs the command that `arguments` are, the program's own name first, and gives its status.
+pub fn run<Word>(arguments: impl IntoIterator<Item = Word>) -> u8
+where
+    Word: Into<OsString> + Clone,
+{
+    let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
-        Err(error) => return ExitCode::from(usage(&error)),
+        Err(error) => return usage(&error),
     };
     let mut output = Output::new(arguments.output);
     let ended = dispatch(&arguments, &mut output);
     // What was answered before a failure is printed too.
     let flushed = output.flush();
-    let status = match ended.and_then(|()| flushed.map_err(Failure::from)) {
+    match ended.and_then(|()| flushed.map_err(Failure::from)) {
         Ok(()) => STATUS_YES,
         Err(failure) => report(failure),
-    };
-    ExitCode::from(status)
+    }
 }
 
 /// Prints a line to standard error. If nobody reads that either, there is nobody to tell.
@@ -44,6 +46,7 @@ fn dispatch(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Status(_) => commands::status::run(connection, output),
         Command::Ports(it) => commands::ports::run(it, connection, output),
         Command::Counters(it) => commands::counters::run(it, connection, output),
+        Command::Capture(it) => commands::capture::run(it, connection, output),
     }
 }
 

@@ -304,7 +304,8 @@ fn a_command_line_that_means_nothing_has_status_2() {
 
 #[test]
 fn help_has_examples() {
-    for command in ["check", "apply", "reach", "explain", "status", "ports", "counters"] {
+    for command in ["check", "apply", "reach", "explain", "status", "ports", "counters", "capture"]
+    {
         let run = sluicectl(&[command, "--help"], "");
         assert_eq!(run.status, 0);
         assert!(run.stdout.contains(&format!("Examples:\n  sluicectl {command}")), "{command}");

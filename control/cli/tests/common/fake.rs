@@ -1,11 +1,14 @@
 //! A daemon that holds a rule set and counts nothing.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
 
 use sluice_api::backend::{
-    Backend, Capture, CaptureOrder, CommitError, CommitOrder, Committed, Content, Counters,
-    DiffOrder, DropCount, Failure, GateCounters, GateMode, HEALTHY, ObjectCounts, PortCounters,
-    PortSpec, PortState, Preview, Refusal, Refused, Source, Status, Traffic, WorkerStatus,
+    Backend, Capture, CaptureOrder, Captured, CommitError, CommitOrder, Committed, Content,
+    Counters, DiffOrder, DropCount, DroppedFrame, Failure, GateCounters, GateMode, HEALTHY,
+    ObjectCounts, PortCounters, PortSpec, PortState, Preview, Refusal, Refused, Source, Status,
+    Traffic, WorkerStatus, WorkerTraffic,
 };
 use sluice_core::drop::DropReason;
 use sluice_core::table::Table;
@@ -16,6 +19,46 @@ use sluice_policy::reach::{Family, Reach, reach};
 
 /// A name as somebody hostile would choose it.
 pub(crate) const HOSTILE: &str = "v1\u{1b}[2J\nhealth:    ok";
+
+/// A datagram of 10.0.0.1.
+pub(crate) const DATAGRAM: [u8; 42] = [
+    2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 28, 0, 0, 0x40, 0, 64, 17, 0x26, 0xcf,
+    10, 0, 0, 1, 10, 0, 0, 2, 0x10, 0, 0, 53, 0, 8, 0, 0,
+];
+
+/// The moment at which every frame is dropped.
+pub(crate) const MOMENT: Duration = Duration::new(1_700_000_000, 123_456_789);
+
+/// What is dropped, again and again.
+pub(crate) fn dropped() -> [DroppedFrame; 2] {
+    let frame = DroppedFrame {
+        time: SystemTime::UNIX_EPOCH + MOMENT,
+        port: Some("eth1".to_owned()),
+        reason: "ingress_denied".to_owned(),
+        worker: 1,
+        len: 42,
+        data: DATAGRAM.to_vec(),
+    };
+    let port = Some(HOSTILE.to_owned());
+    [frame.clone(), DroppedFrame { port, reason: HOSTILE.to_owned(), len: 9000, ..frame }]
+}
+
+/// So many frames as were ordered, but of port `slow` two, and then it goes on.
+struct FakeCapture {
+    left: VecDeque<DroppedFrame>,
+    ends: bool,
+}
+
+impl Capture for FakeCapture {
+    fn take(&mut self, max: usize) -> Captured {
+        let count = self.left.len().min(max);
+        Captured { frames: self.left.drain(..count).collect(), missed: 5 }
+    }
+
+    fn is_over(&self) -> bool {
+        self.ends && self.left.is_empty()
+    }
+}
 
 /// The daemon.
 #[derive(Default)]
@@ -132,17 +175,30 @@ impl Backend for Fake {
             drops: vec![DropCount::new(DropReason::IngressDenied, 3)],
         };
         let gate = Some(GateCounters { steered: 10, passed_to_node: 4, ..GateCounters::default() });
+        let worker = |number: u32| WorkerTraffic {
+            worker: number,
+            traffic: Traffic {
+                drops: vec![DropCount::new(DropReason::IngressDenied, number.into())],
+                ..Traffic::default()
+            },
+        };
         let port = PortCounters {
             port: "eth1".to_owned(),
             total: total.clone(),
-            workers: Vec::new(),
+            workers: [1, 2].map(worker).into(),
             gate,
         };
         Ok(Counters { total, ports: vec![port] })
     }
 
-    fn capture(&self, _: CaptureOrder) -> Result<Box<dyn Capture>, Failure> {
-        Err(Failure::Precondition("4 captures are under way".to_owned()))
+    fn capture(&self, order: CaptureOrder) -> Result<Box<dyn Capture>, Failure> {
+        if order.ports == ["gone"] {
+            return Err(Failure::NotFound("port gone: there is none of that name".to_owned()));
+        }
+        let ends = order.ports != ["slow"];
+        let count = if ends { order.count as usize } else { 2 };
+        let left = dropped().into_iter().cycle().take(count).collect();
+        Ok(Box::new(FakeCapture { left, ends }))
     }
 
     fn explain(&self, questions: &[Question]) -> Vec<Result<Explanation, ExplainError>> {
