@@ -11,6 +11,7 @@ mod common;
 
 use common::{Run, Scene, sluicectl};
 use serde_json::{Value, json};
+use sluice_core::drop::DropReason;
 
 /// A shop whose database is closed to all but the web server.
 const SHOP: &str = r"apiVersion: v1
@@ -310,6 +311,21 @@ fn help_has_examples() {
         assert_eq!(run.status, 0);
         assert!(run.stdout.contains(&format!("Examples:\n  sluicectl {command}")), "{command}");
     }
+}
+
+#[test]
+fn every_drop_reason_is_explained_without_a_daemon() {
+    let run = sluicectl(&["counters", "--reasons"], "");
+    assert_eq!((run.status, run.stderr.as_str()), (0, ""));
+    let reasons = sluicectl(&["counters", "--reasons", "-o", "json"], "").json();
+    let listed = reasons["reasons"].as_array().unwrap();
+    assert_eq!(listed.len(), DropReason::COUNT);
+    for (reason, line) in listed.iter().zip(run.stdout.lines().skip(1)) {
+        let text = |field: &str| reason[field].as_str().unwrap();
+        assert!(line.starts_with(&format!("{} ", text("reason"))), "{line}");
+        assert!(line.ends_with(&format!("  {}", text("description"))), "{line}");
+    }
+    assert_eq!(sluicectl(&["counters", "--reasons", "--all"], "").status, 2);
 }
 
 #[test]

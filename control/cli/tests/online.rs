@@ -268,10 +268,18 @@ fn counters_say_what_was_dropped_and_why() {
          GATE OF  STEERED  TO THE NODE  FALLBACK DROPPED  FALLBACK PASSED\n\
          eth1          10            4                 0                0\n\
          \n\
+         PORT  DROPPED FOR     FRAMES\n\
+         eth1  ingress_denied       3\n\
+         \n\
          DROPPED FOR     FRAMES  MEANING\n\
          ingress_denied       3  \
          No rule of the policies that select the destination pod admits it.\n"
     );
+    let by_worker = daemon.run(&["counters", "--workers"]).stdout;
+    let rows = "PORT  WORKER  DROPPED FOR     FRAMES\n\
+                eth1       1  ingress_denied       1\n\
+                eth1       2  ingress_denied       2\n\n";
+    assert!(by_worker.contains(rows), "{by_worker}");
     let all = daemon.run(&["counters", "--all"]).stdout;
     assert!(all.lines().any(|line| line.starts_with("egress_denied ")), "{all}");
     let drops = |arguments: &[&str]| {

@@ -151,9 +151,17 @@ pub(crate) enum FallbackArg {
 #[command(after_help = "\
 Examples:
   sluicectl counters
-  sluicectl counters --all -o json")]
+  sluicectl counters --workers
+  sluicectl counters --all -o json
+  sluicectl counters --reasons")]
 pub(crate) struct Counters {
     /// Show reasons that nothing was dropped for too
     #[arg(long)]
     pub(crate) all: bool,
+    /// Show which worker dropped how many
+    #[arg(long)]
+    pub(crate) workers: bool,
+    /// List every reason and what it means, without asking the daemon
+    #[arg(long, conflicts_with_all = ["all", "workers"])]
+    pub(crate) reasons: bool,
 }

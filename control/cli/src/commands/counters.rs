@@ -2,6 +2,7 @@
 
 use std::io;
 
+use serde::Serialize;
 use sluice_api::backend::{Counters, DropCount, PortCounters, Traffic};
 use sluice_core::drop::DropReason;
 
@@ -10,11 +11,27 @@ use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::output::Output;
 
+/// What JSON shows of a reason.
+#[derive(Serialize)]
+struct Reason {
+    reason: &'static str,
+    description: &'static str,
+}
+
+/// What JSON shows of all reasons.
+#[derive(Serialize)]
+struct Reasons {
+    reasons: Vec<Reason>,
+}
+
 pub(crate) fn run(
     arguments: &Arguments,
     connection: &Connection,
     output: &mut Output,
 ) -> Result<(), Failure> {
+    if arguments.reasons {
+        return Ok(reasons(output)?);
+    }
     let mut counters = Daemon::connect(connection)?.counters()?;
     if arguments.all {
         add_unseen(&mut counters.total.drops);
@@ -24,9 +41,20 @@ pub(crate) fn run(
     if output.is_json() {
         output.json(&counters)?;
     } else {
-        print(&counters, output)?;
+        print(&counters, arguments.workers, output)?;
     }
     Ok(())
+}
+
+/// Lists the reasons that this program knows.
+fn reasons(output: &mut Output) -> io::Result<()> {
+    let all = DropReason::ALL.iter();
+    if output.is_json() {
+        let reason = |it: &DropReason| Reason { reason: it.name(), description: it.description() };
+        return output.json(&Reasons { reasons: all.map(reason).collect() });
+    }
+    let row = |it: &DropReason| vec![it.name().to_owned(), it.description().to_owned()];
+    output.table(&["REASON", "MEANING"], &all.map(row).collect::<Vec<_>>())
 }
 
 /// Adds the reasons that the daemon leaves out because nothing was dropped for them.
@@ -38,7 +66,7 @@ fn add_unseen(drops: &mut Vec<DropCount>) {
     }
 }
 
-fn print(counters: &Counters, output: &mut Output) -> io::Result<()> {
+fn print(counters: &Counters, by_worker: bool, output: &mut Output) -> io::Result<()> {
     let ports = counters.ports.iter().map(|port| row(&port.port, &port.total));
     // No interface can have a space in its name.
     let all = std::iter::once(row("all ports", &counters.total));
@@ -50,6 +78,7 @@ fn print(counters: &Counters, output: &mut Output) -> io::Result<()> {
         gates(&counters.ports, output)?;
     }
     output.line("")?;
+    drops_by_port(&counters.ports, by_worker, output)?;
     drops(&counters.total.drops, output)
 }
 
@@ -74,6 +103,36 @@ fn gates(ports: &[PortCounters], output: &mut Output) -> io::Result<()> {
         .collect();
     let headings = ["GATE OF", "STEERED", "TO THE NODE", "FALLBACK DROPPED", "FALLBACK PASSED"];
     output.table(&headings, &rows)
+}
+
+/// Which ports, and of them which workers, dropped for which reasons.
+fn drops_by_port(ports: &[PortCounters], by_worker: bool, output: &mut Output) -> io::Result<()> {
+    let mut rows = Vec::new();
+    for PortCounters { port, total, workers, .. } in ports {
+        let mut add = |traffic: &Traffic, worker: Option<u32>| {
+            for DropCount { reason, frames, .. } in traffic.drops.iter().filter(|it| it.frames > 0)
+            {
+                let worker = worker.map(|number| number.to_string());
+                let count = [reason.clone(), frames.to_string()];
+                rows.push([port.clone()].into_iter().chain(worker).chain(count).collect());
+            }
+        };
+        if by_worker {
+            workers.iter().for_each(|it| add(&it.traffic, Some(it.worker)));
+        } else {
+            add(total, None);
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let headings = if by_worker {
+        &["PORT", "WORKER", "DROPPED FOR", "FRAMES"][..]
+    } else {
+        &["PORT", "DROPPED FOR", "FRAMES"]
+    };
+    output.table(headings, &rows)?;
+    output.line("")
 }
 
 fn drops(drops: &[DropCount], output: &mut Output) -> io::Result<()> {
