@@ -1,9 +1,9 @@
 //! `sluicectl`: check rule sets, push them, and ask who reaches whom and why.
 //!
-//! [`args`] is the command line and [`run`] carries it out, one module of [`commands`] for each.
-//! [`judge`] answers questions from manifests ([`offline`]) or from the running daemon
-//! ([`daemon`]). All printing goes through [`output`], which lets no control character out of a
-//! name or a label ([`text`]). A library, so that a test can run a command beside a daemon; its
+//! `args` is the command line and `run` carries it out, one module of `commands` for each.
+//! `judge` answers questions from manifests (`offline`) or from the running daemon
+//! (`daemon`). All printing goes through `output`, which lets no control character out of a
+//! name or a label (`text`). A library, so that a test can run a command beside a daemon; its
 //! one function is the program. Exit status: 0 yes, 1 no or refused, 2 a command line that means
 //! nothing.
 
