@@ -21,7 +21,7 @@ use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption
 use pcap_file::pcapng::{Block, PcapNgReader};
 use sluice_api::backend::{CaptureOrder, Failure};
 use sluice_api::client::ClientError;
-use sluice_core::packet::{Packet, Transport};
+use sluice_core::packet::Packet;
 use sluice_demo::push::push;
 use sluice_demo::stage::{Stage, StageOptions};
 use sluice_lab::probe::{self, Probe};
@@ -122,7 +122,7 @@ fn a_denied_packet_is_in_the_file_with_its_port_and_its_reason() {
     let parsed = Packet::parse(&packet.data).unwrap();
     let ip = parsed.ip().unwrap();
     assert_eq!([ip.source, ip.destination], [web.addresses[0], to.ip()]);
-    let Transport::Ports { destination, .. } = ip.transport else { panic!("{ip:?}") };
+    let destination = ip.transport.ports().unwrap().destination;
     assert_eq!(destination, to.port());
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let day = Duration::from_secs(24 * 60 * 60);

@@ -8,14 +8,12 @@ use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use sluice_core::address::{Mac, NetworkId};
-use sluice_core::conntrack::state::Timeouts;
 use sluice_core::drop::DropReason;
-use sluice_core::judge::Established;
 use sluice_core::table::{Endpoint, EndpointId, Identity, IdentityId, Table};
 use sluice_engine::capture::{CaptureSpec, DroppedFrame};
 use sluice_engine::io::memory::Wire;
 use sluice_engine::port::{PortKind, PortSpec};
-use sluice_engine::{Engine, EngineConfig, EngineError, Idle};
+use sluice_engine::{Engine, EngineConfig, EngineError};
 use sluice_xdp::Umem;
 
 const FRAMES: u32 = 4096;
@@ -30,13 +28,7 @@ impl Pods {
     /// The wire of the second holds at most `second_len` frames.
     fn new(second_len: usize) -> Self {
         let (umem, pool) = Umem::in_memory(FRAMES).unwrap();
-        let config = EngineConfig {
-            cores: vec![0, 1],
-            connections_max: 4096,
-            timeouts: Timeouts::default(),
-            established: Established::Recheck,
-            idle: Idle::Sleep,
-        };
+        let config = EngineConfig { cores: vec![0, 1], ..EngineConfig::default() };
         let engine = Engine::start(&config, umem, pool).unwrap();
         let wires = [(1, 512), (2, second_len)].map(|(n, len)| {
             let (wire, queue) = Wire::new(len);
@@ -45,6 +37,7 @@ impl Pods {
                 kind: PortKind::Pod { pod: format!("shop/p{n}").into(), mac: mac(n) },
                 networks: BTreeMap::from([(NetworkId::DEFAULT, None)]),
                 mtu: 1500,
+                priority_tags: false,
                 partial_checksums: false,
             };
             engine.add_port(spec, vec![Box::new(queue)]).unwrap();
