@@ -170,9 +170,9 @@ fn status_for_people_and_programs() {
          request: baseRevision: it builds on revision 9, but 1 is in force; read what changed, \
          then commit on 1\n\
          \n\
-         WORKER  CORE  REVISION  CONNECTIONS\n     \
-         0     2         1           12\n     \
-         1     3         1           12\n"
+         WORKER  CORE  REVISION  CONNECTIONS  EVICTED\n     \
+         0     2         1           12        3\n     \
+         1     3         1           12        3\n"
     );
     let status = daemon.run(&["status", "-o", "json"]).json();
     assert_eq!(status["objects"]["network_policies"], 1);

@@ -54,7 +54,8 @@ impl Backend for Daemon {
         let rules = self.rules.status();
         let engine = self.ports.engine();
         let health = self.health(&rules);
-        let workers = engine.revisions().into_iter().zip(engine.connections()).zip(&self.cores);
+        let connections = engine.connections().into_iter().zip(engine.evicted());
+        let workers = engine.revisions().into_iter().zip(connections).zip(&self.cores);
         Status {
             revision: rules.revision,
             version: rules.version,
@@ -62,11 +63,12 @@ impl Backend for Daemon {
             objects: rules.objects,
             workers: workers
                 .zip(0..)
-                .map(|(((revision, connections), core), index)| WorkerStatus {
+                .map(|(((revision, (connections, evicted)), core), index)| WorkerStatus {
                     index,
                     core: u32::try_from(*core).unwrap_or(u32::MAX),
                     revision,
                     connections,
+                    evicted,
                 })
                 .collect(),
             uptime_seconds: self.started.elapsed().as_secs(),

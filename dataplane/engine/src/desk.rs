@@ -45,6 +45,8 @@ pub(crate) struct Desk {
     /// The table revision of that scene.
     pub(crate) revision: AtomicU64,
     pub(crate) connections_len: AtomicU64,
+    /// Connections that have given way to others.
+    pub(crate) evicted: AtomicU64,
     /// Drops that no port can account for, since theirs has gone.
     pub(crate) gone: PortCounters,
     pub(crate) sleeping: AtomicBool,
@@ -135,6 +137,7 @@ impl Desk {
             seen: AtomicU64::new(0),
             revision: AtomicU64::new(0),
             connections_len: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
             gone: PortCounters::default(),
             sleeping: AtomicBool::new(false),
             bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,

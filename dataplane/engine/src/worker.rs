@@ -36,7 +36,7 @@ pub(crate) const BATCH_LEN_MAX: usize = 64;
 /// Frames that gather for one queue before they are sent within a turn.
 const TX_LEN_MAX: usize = 256;
 
-/// Slots of the connection table swept a turn.
+/// Connections that may have expired looked at a turn: a few microseconds at most.
 const EXPIRE_BUDGET: usize = 32;
 
 /// Slots of the connection table that are listed for the control side a turn: a few
@@ -84,6 +84,8 @@ pub struct Worker {
     epoll: Epoll,
     /// Workers whose inbox this one has put something into during the turn.
     to_wake: u64,
+    /// Whether connections are left that have expired and hold memory still.
+    expiring: bool,
     stopping: bool,
 }
 
@@ -130,6 +132,7 @@ impl Worker {
             batch: Vec::with_capacity(BATCH_LEN_MAX),
             epoll,
             to_wake: 0,
+            expiring: false,
             stopping: false,
         })
     }
@@ -138,7 +141,7 @@ impl Worker {
     pub(crate) fn run(mut self, clock: Clock, idle: Idle) {
         let mut quiet_turns = 0;
         while !self.stopping {
-            if self.turn(clock.now()) > 0 {
+            if self.turn(clock.now()) > 0 || self.expiring {
                 quiet_turns = 0;
                 continue;
             }
@@ -174,11 +177,13 @@ impl Worker {
         }
         self.flush(&scene);
         self.wake_others();
-        self.connections.expire(now, EXPIRE_BUDGET);
+        let steps = self.connections.expire(now, EXPIRE_BUDGET);
+        self.expiring = steps == EXPIRE_BUDGET;
         self.expire_fragments(&scene, now);
         self.share_frames();
         if let Some(desk) = self.shared.desks.get(self.index) {
             desk.connections_len.store(self.connections.len() as u64, Relaxed);
+            desk.evicted.store(self.connections.evicted(), Relaxed);
             desk.revision.store(scene.table.revision(), Relaxed);
             desk.seen.store(scene.generation, Release);
         }

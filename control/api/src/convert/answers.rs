@@ -22,6 +22,7 @@ pub(crate) fn status_to_wire(status: Status) -> wire::StatusResponse {
         core: it.core,
         revision: it.revision,
         connections: it.connections,
+        evicted: it.evicted,
     };
     wire::StatusResponse {
         revision: status.revision,
@@ -59,6 +60,7 @@ pub(crate) fn status(status: wire::StatusResponse) -> Result<Status, Malformed> 
         core: it.core,
         revision: it.revision,
         connections: it.connections,
+        evicted: it.evicted,
     };
     Ok(Status {
         revision: status.revision,

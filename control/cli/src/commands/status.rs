@@ -68,13 +68,13 @@ fn workers(status: &Status, output: &mut Output) -> io::Result<()> {
         .workers
         .iter()
         .map(|worker| {
-            let WorkerStatus { index, core, revision, connections } = *worker;
-            [index.into(), core.into(), revision, connections]
+            let WorkerStatus { index, core, revision, connections, evicted } = *worker;
+            [index.into(), core.into(), revision, connections, evicted]
                 .map(|number: u64| number.to_string())
                 .to_vec()
         })
         .collect();
-    output.table(&["WORKER", "CORE", "REVISION", "CONNECTIONS"], &rows)?;
+    output.table(&["WORKER", "CORE", "REVISION", "CONNECTIONS", "EVICTED"], &rows)?;
     let late = status.workers.iter().filter(|it| it.revision != status.revision).count();
     if late > 0 {
         let late = text::count(late as u64, "worker judges", "workers judge");

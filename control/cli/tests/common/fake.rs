@@ -123,6 +123,7 @@ impl Backend for Fake {
             core: index + 2,
             revision: state.revision,
             connections: 12,
+            evicted: 3,
         };
         Status {
             revision: state.revision,

@@ -195,7 +195,8 @@ impl Backend for Fake {
     fn status(&self) -> Status {
         let state = self.state.lock().unwrap();
         let revision = state.revision;
-        let worker = |index| WorkerStatus { index, core: index + 4, revision, connections: 9 };
+        let worker =
+            |index| WorkerStatus { index, core: index + 4, revision, connections: 9, evicted: 8 };
         Status {
             revision,
             version: state.version.clone(),
