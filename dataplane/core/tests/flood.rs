@@ -1,5 +1,7 @@
 //! A SYN flood against a table that is far too small for it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of a test may fail as the test does")]
+
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
