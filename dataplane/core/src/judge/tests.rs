@@ -409,6 +409,27 @@ fn an_echo_request_does_not_ride_on_the_reverse_echo() {
 }
 
 #[test]
+fn nothing_that_wants_a_connection_goes_to_a_group() {
+    let world = World::new();
+    let judge = Judge {
+        table: &world.table,
+        residents: &world.residents,
+        established: Established::Recheck,
+        midstream: false,
+        now: world.now,
+    };
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(STRANGER.mac().0, [1, 0, 0x5e, 0, 0, 1])
+        .ipv4(STRANGER.address(), [224, 0, 0, 1], 64)
+        .tcp(4000, 80, 1, 1000)
+        .syn()
+        .write(&mut frame, b"")
+        .unwrap();
+    let packet = Packet::parse(&frame).unwrap();
+    assert_eq!(judge.group(NETWORK, &packet), Err(DropReason::NoConnection));
+}
+
+#[test]
 fn a_unicast_packet_in_a_broadcast_frame_goes_nowhere() {
     let world = World::new();
     let judge = Judge {
