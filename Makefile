@@ -13,13 +13,14 @@ PEER_PACKAGES := iperf3 nmap curl iputils-ping python3-scapy
 # The kernel as a peer.
 BENCH_PACKAGES := nftables ethtool procps util-linux
 
-.PHONY: help build demo test bench bench-quick loss lint fuzz fuzz-quick clean packages
+.PHONY: help build demo test bench bench-quick flood loss lint fuzz fuzz-quick clean packages
 
 help:
 	@echo 'make demo           the story: namespaces, sluiced, real connections, expected beside observed'
 	@echo 'make demo KEEP=1    the same, left up to look around'
 	@echo 'make test           everything; the tests in network namespaces need root'
 	@echo 'make bench          Sluice beside kernel forwarding, and the criterion benches'
+	@echo 'make flood          SYNs from a million sources while established connections work'
 	@echo 'make loss           10 million frames below saturation: none lost, none doubled'
 	@echo 'make build          sluiced and sluicectl in target/release'
 	@echo 'make fuzz           each fuzz target for FUZZ_SECONDS (60); wants nightly and cargo-fuzz'
@@ -60,6 +61,11 @@ bench-quick: PACKAGES := $(RUN_PACKAGES) $(BENCH_PACKAGES)
 bench-quick: packages
 	cargo build --release -p sluice-bench
 	$(SUDO) target/release/sluice-bench compare --quick
+
+flood: PACKAGES := $(RUN_PACKAGES) $(BENCH_PACKAGES)
+flood: packages
+	cargo build --release -p sluice-bench
+	$(SUDO) target/release/sluice-bench flood
 
 loss: PACKAGES := $(RUN_PACKAGES) $(BENCH_PACKAGES)
 loss: packages

@@ -2,8 +2,9 @@
 //!
 //! `sluice-bench compare` prints a table or JSON: for each metric what Sluice did, what the peer
 //! did in the same run, their ratio and its spread over the rounds. `sluice-bench loss` counts
-//! frames at a rate below saturation, `sluice-bench commit` times a change of rules. The first
-//! two need root, and work in namespaces of their own.
+//! frames at a rate below saturation, `sluice-bench flood` floods with SYNs while connections
+//! work, `sluice-bench commit` times a change of rules. All but the last need root, and work in
+//! namespaces of their own.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -14,6 +15,7 @@
 
 mod commit;
 mod compare;
+mod flood;
 mod rig;
 mod traffic;
 
@@ -48,6 +50,15 @@ enum Command {
     },
     /// Times the commit of 1,000 pods and 200 policies.
     Commit,
+    /// Floods with SYNs, each from a source of its own, while established connections work.
+    Flood {
+        /// Sources.
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=8_000_000))]
+        sources: u32,
+        /// Frames a second.
+        #[arg(long, default_value_t = 100_000)]
+        rate: u32,
+    },
     /// Sends a number of frames at a rate below saturation and counts what arrives.
     Loss {
         /// Frames to send.
@@ -69,6 +80,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Compare { quick, only, output } => compare(quick, only.as_deref(), output),
         Command::Commit => commit::run().map(|()| ExitCode::SUCCESS),
+        Command::Flood { sources, rate } => flood(sources, rate),
         Command::Loss { frames, rate } => loss(frames, rate),
     };
     match result {
@@ -90,6 +102,11 @@ fn compare(quick: bool, only: Option<&str>, output: Output) -> Result<ExitCode, 
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn flood(sources: u32, rate: u32) -> Result<ExitCode, BenchError> {
+    let held = flood::run(sources, rate)?;
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn loss(frames: u64, rate: u32) -> Result<ExitCode, BenchError> {

@@ -84,7 +84,9 @@ impl Sender {
             core_affinity::set_for_current(core_affinity::CoreId { id: core });
             match load {
                 Load::Full => flood(&interface, &templates, &stopped),
-                Load::Paced { frames, rate } => send(&interface, &templates, frames, rate),
+                Load::Paced { frames, rate } => {
+                    send(&interface, templates.into_iter().cycle().map(Ok), frames, rate)
+                }
             }
         })?;
         Ok(Self { stop, thread: Some(thread) })
@@ -171,14 +173,18 @@ fn flood(interface: &str, templates: &[Vec<u8>], stop: &AtomicBool) -> Result<u6
 }
 
 /// Sends so many frames at so many a second.
-fn send(interface: &str, templates: &[Vec<u8>], frames: u64, rate: u32) -> Result<u64, BenchError> {
+pub(crate) fn send(
+    interface: &str,
+    mut templates: impl Iterator<Item = Result<Vec<u8>, BenchError>>,
+    frames: u64,
+    rate: u32,
+) -> Result<u64, BenchError> {
     let (umem, mut pool) = Umem::new(&UmemConfig { frame_count: 2048, huge_pages: false })
         .map_err(BenchError::failed("the sender's memory"))?;
     let interface = Interface::open(interface).map_err(BenchError::failed("the sender"))?;
     let mut queue = Queue::bind(&umem, &interface, 0, &QueueConfig::default())
         .map_err(BenchError::failed("the sender's socket"))?;
     let mut batch: Vec<Frame> = Vec::with_capacity(BATCH_LEN_MAX);
-    let mut templates = templates.iter().cycle();
     let interval = Duration::from_secs_f64(BATCH_LEN_MAX as f64 / f64::from(rate));
     let mut next = Instant::now();
     let mut sent = 0;
@@ -191,7 +197,7 @@ fn send(interface: &str, templates: &[Vec<u8>], frames: u64, rate: u32) -> Resul
         let want = usize::try_from(frames - sent).unwrap_or(BATCH_LEN_MAX).min(BATCH_LEN_MAX);
         while batch.len() < want {
             let (Some(mut frame), Some(template)) = (pool.take(), templates.next()) else { break };
-            if !frame.copy_from(template) {
+            if !frame.copy_from(&template?) {
                 return Err(BenchError::Failed("a frame does not fit into a frame".into()));
             }
             batch.push(frame);
