@@ -131,14 +131,16 @@ impl World {
         judge.unicast(&mut self.connections, &crossing)
     }
 
+    /// A segment without data: each side's SYN has number 1, and all else comes right behind it.
     fn tcp(&mut self, from: Host, to: Host, ports: (u16, u16), flags: &str) -> Verdict {
+        let sequence = if flags.contains('S') { 1 } else { 2 };
         let mut builder = PacketBuilder::ethernet2(from.mac().0, to.mac().0)
             .ipv4(from.address(), to.address(), 64)
-            .tcp(ports.0, ports.1, 1, 1000);
+            .tcp(ports.0, ports.1, sequence, 1000);
         for flag in flags.chars() {
             builder = match flag {
                 'S' => builder.syn(),
-                'A' => builder.ack(1),
+                'A' => builder.ack(2),
                 'F' => builder.fin(),
                 'R' => builder.rst(),
                 _ => unreachable!(),
