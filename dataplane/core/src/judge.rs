@@ -163,13 +163,15 @@ impl Judge<'_> {
                 return Err(DropReason::UnsupportedIcmp);
             }
             _ if ip.fragment.is_some() => return Err(DropReason::UnsupportedFragment),
-            // Between two ends only (RFC 9293, 3.9.2.3; RFC 9260, 1).
-            Transport::Tcp(_) | Transport::Sctp(_) => return Err(DropReason::NoConnection),
             _ => {}
         }
         // A unicast packet in a broadcast frame would reach pods that it is not meant for.
         if !is_group(ip) {
             return Err(DropReason::ForeignDestination);
+        }
+        // Connections are between two ends only (RFC 9293, 3.9.2.3; RFC 9260, 1).
+        if matches!(ip.transport, Transport::Tcp(_) | Transport::Sctp(_)) {
+            return Err(DropReason::NoConnection);
         }
         verdict(self.table.decide(&group_attempt(network, ip)))
     }
