@@ -1,4 +1,4 @@
-//! What the parts of a verdict cost: parse, longest prefix, connection, and the whole judge.
+//! What the parts of a verdict cost: parse, longest prefix, and the whole judge.
 //!
 //! Each is timed over a batch of many different inputs, so that the caches see what traffic
 //! would show them; the figure is divided by the batch's length.
@@ -15,11 +15,11 @@ use ipnet::IpNet;
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::blocks::{Block, BlockId, BlockTrie};
 use sluice_core::conntrack::state::Timeouts;
-use sluice_core::conntrack::{Account, Connections, Limits, Opening};
+use sluice_core::conntrack::{Account, Connections, Limits};
 use sluice_core::flow::FlowHasher;
 use sluice_core::guard::{Attachment, Residents};
 use sluice_core::judge::{Crossing, Established, FlowOf, Judge};
-use sluice_core::packet::{Packet, Ports, Transport};
+use sluice_core::packet::Packet;
 use sluice_core::ports::{PortMatch, PortSet, Rank, UDP};
 use sluice_core::table::{
     Action, Endpoint, EndpointId, GroupId, Identity, IdentityId, PolicyId, PolicySet, RuleRef,
@@ -152,38 +152,6 @@ fn connections(count: u32, hasher: &FlowHasher) -> Connections {
     Connections::new(limits, Timeouts::default(), hasher.clone())
 }
 
-fn connection(c: &mut Criterion) {
-    let mut group = c.benchmark_group("connection_found");
-    for count in [10_000u32, 100_000, 1_000_000] {
-        let hasher = FlowHasher::seeded(1);
-        let mut connections = connections(count, &hasher);
-        let flow = |n: u32| {
-            let port = u16::try_from(1024 + n % 50_000).unwrap();
-            let frame = udp_frame(address(0), address(1 + n / 50_000), port);
-            FlowOf::new(NETWORK, Packet::parse(&frame).unwrap().ip().unwrap(), &hasher).unwrap()
-        };
-        let datagram = Transport::Udp(Ports { source: 1, destination: 2 });
-        for n in 0..count {
-            let FlowOf { key, hash, side: opener } = flow(n);
-            let opening = Opening { key, hash, opener, account: Account::OUTSIDE, revision: 1 };
-            connections.open(&opening, &datagram, false, Time(0)).unwrap();
-        }
-        let mut numbers = Numbers(3);
-        let asked: Vec<FlowOf> = (0..65_536)
-            .map(|_| flow(u32::try_from(numbers.below(count.into())).unwrap()))
-            .collect();
-        group.throughput(Throughput::Elements(asked.len() as u64));
-        group.bench_function(format!("{count}"), |b| {
-            b.iter(|| {
-                for flow in &asked {
-                    black_box(connections.find(flow.hash, &flow.key, Time(1)).is_some());
-                }
-            });
-        });
-    }
-    group.finish();
-}
-
 fn judge(c: &mut Criterion) {
     let mut group = c.benchmark_group("judge");
     for (name, policies) in [("1_policy", 1), ("10000_policies", 10_000)] {
@@ -224,5 +192,5 @@ fn judge(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, parse, longest_prefix, connection, judge);
+criterion_group!(benches, parse, longest_prefix, judge);
 criterion_main!(benches);
