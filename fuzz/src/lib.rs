@@ -9,16 +9,19 @@
 //!
 //! `parse` holds the parser to its own promises and to etherparse's reading of the frame;
 //! `judge` plays packets, tables and time and holds every verdict to `Table::decide`;
+//! `conntrack` holds the connection table to a plain list of what it should hold;
 //! `rule_set` reads a stored rule set and compiles it, twice;
 //! `policy` follows a cluster through changes and holds table and compiler to the oracle.
 
 #![forbid(unsafe_code)]
 
+mod conntrack;
 mod judge;
 mod parse;
 mod policy;
 mod rule_set;
 
+pub use conntrack::conntrack;
 pub use judge::judge;
 pub use parse::parse;
 pub use policy::policy;

@@ -26,6 +26,11 @@ fn stories_are_judged() {
 }
 
 #[test]
+fn connections_are_kept() {
+    replay("conntrack", sluice_fuzz::conntrack);
+}
+
+#[test]
 fn rule_sets_are_compiled() {
     replay("rule_set", sluice_fuzz::rule_set);
 }
