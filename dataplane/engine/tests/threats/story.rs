@@ -1,0 +1,360 @@
+//! A story: rules, frames that are sent, and after each of them every counter that has moved.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use sluice_core::conntrack::state::State;
+use sluice_core::drop::DropReason;
+use sluice_core::flow::FiveTuple;
+use sluice_engine::counters::Totals;
+
+use crate::Lease;
+use crate::cast::{Cast, PORTS};
+use crate::packets::Build;
+use crate::rules;
+use crate::stage::{Setting, Stage};
+
+/// Rules in force on a stage, and what has happened so far.
+pub(crate) struct Story {
+    lease: Lease,
+    pub(crate) cast: Cast,
+    counted: Counts,
+    held: i64,
+}
+
+/// Every counter of every port and worker, at one moment.
+#[derive(Clone, PartialEq, Eq)]
+struct Counts(BTreeMap<(&'static str, usize, Counter), u64>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Counter {
+    Rx,
+    RxBytes,
+    Tx,
+    TxBytes,
+    FloodCopies,
+    Drops(DropReason),
+    /// Frames that the port's gate has given to the dataplane.
+    Steered,
+}
+
+/// What moves, port by port.
+type Moves = BTreeMap<(&'static str, Counter), u64>;
+
+/// What some frames are to cause; everything else is to stay as it was.
+#[derive(Clone, Default)]
+pub(crate) struct Effects {
+    arrivals: BTreeMap<&'static str, Vec<Vec<u8>>>,
+    drops: BTreeMap<(&'static str, DropReason), u64>,
+    held: i64,
+}
+
+/// Frames on the wire of a port, before it is said what becomes of them.
+#[must_use]
+pub(crate) struct Step<'a> {
+    story: &'a mut Story,
+    port: &'static str,
+    frames: Vec<Vec<u8>>,
+}
+
+impl Story {
+    /// Begins with rules in force.
+    pub(crate) fn begin(mut lease: Lease, setting: &Setting, rules: &str) -> Self {
+        let number = lease.stage().next_story();
+        let cast = Cast { number, has_tenants: setting.has_tenants };
+        let counted = Counts::of(lease.stage());
+        let mut story = Self { lease, cast, counted, held: 0 };
+        story.rules(rules);
+        story
+    }
+
+    pub(crate) fn stage(&mut self) -> &mut dyn Stage {
+        self.lease.stage()
+    }
+
+    /// The stage, if it is one in memory.
+    pub(crate) fn memory(&self) -> Option<&crate::stage::MemoryStage> {
+        self.lease.memory()
+    }
+
+    /// Puts other rules in force; that moves no counter.
+    pub(crate) fn rules(&mut self, text: &str) {
+        let revision = self.stage().engine().table().revision() + 1;
+        let table = rules::table(text, self.cast, revision);
+        self.stage().engine().publish(table).unwrap();
+    }
+
+    /// One frame on the wire of a port.
+    pub(crate) fn sends(&mut self, port: &'static str, what: impl Build) -> Step<'_> {
+        self.sends_all(port, [what])
+    }
+
+    /// Frames on the wire of a port, one right behind the other.
+    pub(crate) fn sends_all(
+        &mut self,
+        port: &'static str,
+        all: impl IntoIterator<Item = impl Build>,
+    ) -> Step<'_> {
+        let frames = all.into_iter().map(|what| what.frame(self.cast)).collect();
+        Step { story: self, port, frames }
+    }
+
+    /// Time goes by.
+    pub(crate) fn later(&mut self, time: Duration) -> Step<'_> {
+        self.stage().pass(time);
+        Step { story: self, port: "uplink", frames: Vec::new() }
+    }
+
+    /// The connections between parties of this story, by the five tuples of their first packets.
+    pub(crate) fn connections(&mut self) -> Vec<(FiveTuple, State)> {
+        let cast = self.cast;
+        let mut all = Vec::new();
+        let visit = |connection: &sluice_core::conntrack::Connection| {
+            all.push((connection.opening(), connection.state()));
+        };
+        self.stage().engine().for_each_connection(visit).unwrap();
+        all.retain(|(opening, _)| cast.has(opening.source));
+        all
+    }
+
+    /// How many connections there are between parties of this story.
+    #[track_caller]
+    pub(crate) fn tracks(&mut self, count: usize) -> &mut Self {
+        let connections = self.connections();
+        assert_eq!(connections.len(), count, "{connections:?}");
+        self
+    }
+
+    /// A frame as it is to arrive.
+    pub(crate) fn frame(&self, what: impl Build) -> Vec<u8> {
+        what.frame(self.cast)
+    }
+
+    #[track_caller]
+    fn check(&mut self, port: &'static str, sent: &[Vec<u8>], effects: &Effects) {
+        let rx_frames = self.counted.sum(Counter::Rx) + sent.len() as u64;
+        self.stage().settle(rx_frames);
+        for port in PORTS {
+            let wanted = effects.arrivals.get(port).map_or(&[][..], Vec::as_slice);
+            let arrived = self.stage().receive(port, wanted.len());
+            assert!(
+                arrived == wanted,
+                "{} sent, at the far end of {port} are\n{}wanted\n{}",
+                Hex(sent),
+                Hex(&arrived),
+                Hex(wanted)
+            );
+        }
+        let counts = Counts::of(self.stage());
+        let moved = counts.since(&self.counted);
+        let wanted = effects.moves(port, sent, self.lease.stage());
+        assert!(
+            moved == wanted,
+            "{} sent from {port}, these have moved: {moved:?}; wanted: {wanted:?}",
+            Hex(sent)
+        );
+        self.held += effects.held;
+        let in_all = counts.sum(Counter::Rx) + counts.sum(Counter::FloodCopies);
+        let out_all = counts.sum(Counter::Tx) + counts.drops();
+        let held = u64::try_from(self.held).unwrap();
+        assert_eq!(in_all, out_all + held, "rx + copies = tx + drops + held");
+        self.counted = counts;
+    }
+}
+
+/// What a story has not said would be lost with it: every frame must be somewhere.
+impl Drop for Story {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        assert_eq!(self.held, 0, "fragments wait when the story ends");
+        let engine = self.lease.stage().engine();
+        let frames = engine.umem().frame_count() as usize;
+        assert_eq!(engine.census().unwrap(), frames, "frames are lost or doubled");
+        assert_eq!(engine.umem().leaked(), 0);
+        let all = engine.totals();
+        let by_ports: u64 = engine.ports().iter().map(|port| port.totals().dropped_all()).sum();
+        assert_eq!(all.dropped_all(), by_ports, "some drops are on no port's account");
+    }
+}
+
+impl<'a> Step<'a> {
+    /// They arrive at the far end of one port as they are, and nowhere else.
+    #[track_caller]
+    pub(crate) fn reach(self, port: &'static str) -> &'a mut Story {
+        let frames = self.frames.clone();
+        self.have(Effects::default().at(port, frames))
+    }
+
+    /// [`Step::reach`], of one.
+    #[track_caller]
+    pub(crate) fn reaches(self, port: &'static str) -> &'a mut Story {
+        self.reach(port)
+    }
+
+    /// A copy arrives at each of these ports.
+    #[track_caller]
+    pub(crate) fn reaches_all(self, ports: &[&'static str]) -> &'a mut Story {
+        let frames = &self.frames;
+        let effects =
+            ports.iter().fold(Effects::default(), |effects, port| effects.at(port, frames.clone()));
+        self.have(effects)
+    }
+
+    /// They arrive nowhere, and each is counted under this reason.
+    #[track_caller]
+    pub(crate) fn dropped(self, reason: DropReason) -> &'a mut Story {
+        let (port, count) = (self.port, self.frames.len() as u64);
+        self.have(Effects::default().drops(port, reason, count))
+    }
+
+    /// They wait for the first fragment of their datagram.
+    #[track_caller]
+    pub(crate) fn held(self) -> &'a mut Story {
+        let count = i64::try_from(self.frames.len()).unwrap();
+        self.have(Effects::default().holds(count))
+    }
+
+    /// Nothing at all moves but what is received.
+    #[track_caller]
+    pub(crate) fn nothing_happens(self) -> &'a mut Story {
+        self.have(Effects::default())
+    }
+
+    /// Just this happens.
+    #[track_caller]
+    pub(crate) fn have(self, effects: Effects) -> &'a mut Story {
+        let Self { story, port, frames } = self;
+        for frame in &frames {
+            story.stage().send(port, frame);
+        }
+        story.check(port, &frames, &effects);
+        story
+    }
+}
+
+impl Effects {
+    /// These frames arrive at the far end of a port, in this order.
+    pub(crate) fn at(mut self, port: &'static str, frames: Vec<Vec<u8>>) -> Self {
+        self.arrivals.entry(port).or_default().extend(frames);
+        self
+    }
+
+    /// So many that came from a port are dropped.
+    pub(crate) fn drops(mut self, port: &'static str, reason: DropReason, count: u64) -> Self {
+        *self.drops.entry((port, reason)).or_default() += count;
+        self
+    }
+
+    /// So many begin to wait; with a negative number, go on.
+    pub(crate) fn holds(mut self, count: i64) -> Self {
+        self.held += count;
+        self
+    }
+
+    /// How the counters move if this happens to frames that a port sends.
+    fn moves(&self, port: &'static str, sent: &[Vec<u8>], stage: &dyn Stage) -> Moves {
+        let bytes = |frames: &[Vec<u8>]| frames.iter().map(|frame| frame.len() as u64).sum::<u64>();
+        let mut moves = Moves::new();
+        let mut add = |port, counter, count| *moves.entry((port, counter)).or_default() += count;
+        add(port, Counter::Rx, sent.len() as u64);
+        add(port, Counter::RxBytes, bytes(sent));
+        if stage.steered(port).is_some() {
+            add(port, Counter::Steered, sent.len() as u64);
+        }
+        let mut left = 0;
+        for (to, frames) in &self.arrivals {
+            add(to, Counter::Tx, frames.len() as u64);
+            add(to, Counter::TxBytes, bytes(frames));
+            left += frames.len() as u64;
+        }
+        for ((from, reason), count) in &self.drops {
+            add(from, Counter::Drops(*reason), *count);
+            left += count;
+        }
+        let all = i64::try_from(left).unwrap() + self.held;
+        let copies = all - i64::try_from(sent.len()).unwrap();
+        add(
+            port,
+            Counter::FloodCopies,
+            u64::try_from(copies).expect("more sent than accounted for"),
+        );
+        moves.retain(|_, count| *count > 0);
+        moves
+    }
+}
+
+impl Counts {
+    fn of(stage: &dyn Stage) -> Self {
+        let mut counts = BTreeMap::new();
+        let engine = stage.engine();
+        for port in engine.ports() {
+            let name = PORTS.into_iter().find(|name| **name == *port.spec.name).unwrap();
+            for worker in 0..engine.worker_count() {
+                for (counter, count) in counters(&port.totals_of(worker)) {
+                    counts.insert((name, worker, counter), count);
+                }
+            }
+            if let Some(steered) = stage.steered(name) {
+                counts.insert((name, 0, Counter::Steered), steered);
+            }
+        }
+        Self(counts)
+    }
+
+    /// What has moved, all workers together.
+    fn since(&self, before: &Self) -> Moves {
+        let mut moves = Moves::new();
+        for (&(port, worker, counter), now) in &self.0 {
+            let then = before.0.get(&(port, worker, counter)).copied().unwrap_or_default();
+            let moved = now.checked_sub(then).expect("a counter went backwards");
+            if moved > 0 {
+                *moves.entry((port, counter)).or_default() += moved;
+            }
+        }
+        moves
+    }
+
+    fn sum(&self, counter: Counter) -> u64 {
+        self.0.iter().filter(|((_, _, it), _)| *it == counter).map(|(_, count)| count).sum()
+    }
+
+    fn drops(&self) -> u64 {
+        let drops = self.0.iter().filter(|((_, _, it), _)| matches!(it, Counter::Drops(_)));
+        drops.map(|(_, count)| count).sum()
+    }
+}
+
+fn counters(totals: &Totals) -> Vec<(Counter, u64)> {
+    let mut counters = vec![
+        (Counter::Rx, totals.rx_frames),
+        (Counter::RxBytes, totals.rx_bytes),
+        (Counter::Tx, totals.tx_frames),
+        (Counter::TxBytes, totals.tx_bytes),
+        (Counter::FloodCopies, totals.flood_copies),
+    ];
+    let drops = DropReason::ALL.iter().map(|it| (Counter::Drops(*it), totals.dropped(*it)));
+    counters.extend(drops);
+    counters
+}
+
+/// Frames as people compare them.
+struct Hex<'a>(&'a [Vec<u8>]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = 6;
+        for frame in self.0.iter().take(shown) {
+            for byte in frame.iter().take(120) {
+                write!(f, "{byte:02x}")?;
+            }
+            writeln!(f, " ({} bytes)", frame.len())?;
+        }
+        match self.0.len().checked_sub(shown) {
+            Some(more) if more > 0 => writeln!(f, "and {more} more"),
+            _ => Ok(()),
+        }
+    }
+}
