@@ -19,8 +19,10 @@ mod packets;
 mod rules;
 mod stage;
 mod story;
+mod talk;
 mod veth;
 
+mod fragments;
 mod headers;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sluice_core::conntrack::state::State;
 use sluice_core::drop::DropReason;
 use sluice_core::flow::FiveTuple;
+use sluice_core::table::Table;
 use sluice_engine::counters::Totals;
 
 use crate::Lease;
@@ -42,10 +43,13 @@ enum Counter {
 /// What moves, port by port.
 type Moves = BTreeMap<(&'static str, Counter), u64>;
 
+/// The frames at the far end of each port.
+pub(crate) type Arrivals = BTreeMap<&'static str, Vec<Vec<u8>>>;
+
 /// What some frames are to cause; everything else is to stay as it was.
 #[derive(Clone, Default)]
 pub(crate) struct Effects {
-    arrivals: BTreeMap<&'static str, Vec<Vec<u8>>>,
+    arrivals: Arrivals,
     drops: BTreeMap<(&'static str, DropReason), u64>,
     held: i64,
 }
@@ -56,6 +60,15 @@ pub(crate) struct Step<'a> {
     story: &'a mut Story,
     port: &'static str,
     frames: Vec<Vec<u8>>,
+}
+
+/// What became of some frames.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) arrived: u64,
+    /// By the reasons asked for.
+    pub(crate) dropped: Vec<u64>,
+    pub(crate) held: u64,
 }
 
 impl Story {
@@ -69,8 +82,29 @@ impl Story {
         story
     }
 
-    pub(crate) fn stage(&mut self) -> &mut dyn Stage {
+    fn stage(&mut self) -> &mut dyn Stage {
         self.lease.stage()
+    }
+
+    /// Puts a table in force; that moves no counter.
+    pub(crate) fn publish(&mut self, table: Table) {
+        let revision = self.stage().engine().table().revision() + 1;
+        self.stage().engine().publish(table.with_revision(revision)).unwrap();
+    }
+
+    /// Lets so many frames be sent in a way that one step could not, and whatever happens
+    /// happen, as long as no frame is lost. Returns what has arrived at the far ends.
+    #[track_caller]
+    pub(crate) fn freely(&mut self, count: u64, act: impl FnOnce(&mut dyn Stage)) -> Arrivals {
+        act(self.lease.stage());
+        let rx_frames = self.counted.sum(Counter::Rx) + count;
+        self.stage().settle(rx_frames);
+        let counts = Counts::of(self.stage());
+        let moved = counts.since(&self.counted);
+        let count = |port| moved.get(&(port, Counter::Tx)).copied().unwrap_or_default();
+        let arrived = self.arrivals(|it| usize::try_from(count(it)).unwrap());
+        self.balance(counts);
+        arrived
     }
 
     /// The stage, if it is one in memory.
@@ -80,9 +114,8 @@ impl Story {
 
     /// Puts other rules in force; that moves no counter.
     pub(crate) fn rules(&mut self, text: &str) {
-        let revision = self.stage().engine().table().revision() + 1;
-        let table = rules::table(text, self.cast, revision);
-        self.stage().engine().publish(table).unwrap();
+        let table = rules::table(text, self.cast);
+        self.publish(table);
     }
 
     /// One frame on the wire of a port.
@@ -98,6 +131,11 @@ impl Story {
     ) -> Step<'_> {
         let frames = all.into_iter().map(|what| what.frame(self.cast)).collect();
         Step { story: self, port, frames }
+    }
+
+    /// The shortest frame that the wires carry.
+    pub(crate) fn shortest_frame(&mut self) -> usize {
+        self.stage().shortest_frame()
     }
 
     /// Time goes by.
@@ -131,18 +169,36 @@ impl Story {
         what.frame(self.cast)
     }
 
-    #[track_caller]
-    fn check(&mut self, port: &'static str, sent: &[Vec<u8>], effects: &Effects) {
-        let rx_frames = self.counted.sum(Counter::Rx) + sent.len() as u64;
+    /// Puts frames on a wire and waits until they have been dealt with.
+    fn send(&mut self, port: &str, frames: &[Vec<u8>]) {
+        let rx_frames = self.counted.sum(Counter::Rx) + frames.len() as u64;
+        for frame in frames {
+            self.stage().send(port, frame);
+        }
         self.stage().settle(rx_frames);
+    }
+
+    /// What has arrived at the far ends; waits for so many frames at each.
+    fn arrivals(&mut self, count: impl Fn(&'static str) -> usize) -> Arrivals {
+        Arrivals::from(PORTS.map(|port| (port, self.stage().receive(port, count(port)))))
+    }
+
+    #[track_caller]
+    fn check(
+        &mut self,
+        port: &'static str,
+        sent: &[Vec<u8>],
+        arrived: &Arrivals,
+        effects: &Effects,
+    ) {
         for port in PORTS {
             let wanted = effects.arrivals.get(port).map_or(&[][..], Vec::as_slice);
-            let arrived = self.stage().receive(port, wanted.len());
+            let arrived = arrived.get(port).map_or(&[][..], Vec::as_slice);
             assert!(
                 arrived == wanted,
-                "{} sent, at the far end of {port} are\n{}wanted\n{}",
+                "{}sent, at the far end of {port} are\n{}wanted\n{}",
                 Hex(sent),
-                Hex(&arrived),
+                Hex(arrived),
                 Hex(wanted)
             );
         }
@@ -155,6 +211,11 @@ impl Story {
             Hex(sent)
         );
         self.held += effects.held;
+        self.balance(counts);
+    }
+
+    #[track_caller]
+    fn balance(&mut self, counts: Counts) {
         let in_all = counts.sum(Counter::Rx) + counts.sum(Counter::FloodCopies);
         let out_all = counts.sum(Counter::Tx) + counts.drops();
         let held = u64::try_from(self.held).unwrap();
@@ -223,14 +284,39 @@ impl<'a> Step<'a> {
         self.have(Effects::default())
     }
 
+    /// Sees which of a few things happens to each: it arrives at a port, or is dropped for one of
+    /// the reasons, or waits. Nothing else may move.
+    #[track_caller]
+    pub(crate) fn turn_out(self, port: &'static str, reasons: &[DropReason]) -> Outcome {
+        let Self { story, port: from, frames } = self;
+        story.send(from, &frames);
+        let moved = Counts::of(story.stage()).since(&story.counted);
+        let count = |port, counter| moved.get(&(port, counter)).copied().unwrap_or_default();
+        let arrived = story.arrivals(|it| usize::try_from(count(it, Counter::Tx)).unwrap());
+        let mut others = frames.clone();
+        for frame in &arrived[port] {
+            let place = others.iter().position(|it| it == frame);
+            others.remove(place.expect("what arrives was sent, and but once"));
+        }
+        let mut effects = Effects::default().at(port, arrived[port].clone());
+        for reason in reasons {
+            effects = effects.drops(from, *reason, count(from, Counter::Drops(*reason)));
+        }
+        let left = arrived[port].len() as u64 + effects.drops.values().sum::<u64>();
+        let held = (frames.len() as u64).checked_sub(left).expect("more is gone than was sent");
+        let effects = effects.holds(i64::try_from(held).unwrap());
+        story.check(from, &frames, &arrived, &effects);
+        let dropped = reasons.iter().map(|it| effects.drops[&(from, *it)]).collect();
+        Outcome { arrived: arrived[port].len() as u64, dropped, held }
+    }
+
     /// Just this happens.
     #[track_caller]
     pub(crate) fn have(self, effects: Effects) -> &'a mut Story {
         let Self { story, port, frames } = self;
-        for frame in &frames {
-            story.stage().send(port, frame);
-        }
-        story.check(port, &frames, &effects);
+        story.send(port, &frames);
+        let arrived = story.arrivals(|it| effects.arrivals.get(it).map_or(0, Vec::len));
+        story.check(port, &frames, &arrived, &effects);
         story
     }
 }
