@@ -24,6 +24,9 @@ mod veth;
 
 mod fragments;
 mod headers;
+mod policy;
+mod spoofing;
+mod state;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

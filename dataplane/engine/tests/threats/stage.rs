@@ -7,6 +7,7 @@ use sluice_core::address::NetworkId;
 use sluice_core::conntrack::state::Timeouts;
 use sluice_core::flow::FlowHasher;
 use sluice_core::judge::Established;
+use sluice_core::table::Table;
 use sluice_core::time::Time;
 use sluice_engine::io::memory::Wire;
 use sluice_engine::port::{PortKind, PortSpec};
@@ -47,6 +48,15 @@ pub(crate) trait Stage {
 
     /// What has arrived at the far end of a port's wire; waits for so many frames.
     fn receive(&mut self, port: &str, count: usize) -> Vec<Vec<u8>>;
+
+    /// Puts a table in force while frames on the wire of a port are under way.
+    fn publish_amid(&mut self, table: Table, port: &str, frames: &[Vec<u8>]);
+
+    /// Has the first worker take one turn, where that can be said. Returns how many frames it
+    /// moved.
+    fn turn_once(&mut self) -> Option<usize> {
+        None
+    }
 
     /// Lets time go by.
     fn pass(&mut self, time: Duration);
@@ -173,6 +183,18 @@ impl Stage for MemoryStage {
 
     fn receive(&mut self, port: &str, _count: usize) -> Vec<Vec<u8>> {
         std::iter::from_fn(|| self.wires[port].pop()).collect()
+    }
+
+    fn publish_amid(&mut self, table: Table, port: &str, frames: &[Vec<u8>]) {
+        frames.iter().for_each(|frame| self.send(port, frame));
+        // Of these some have been judged, some wait for another worker, some are on the wire.
+        (0..self.engine.worker_count()).for_each(|it| drop(self.engine.turn_one(it, self.now)));
+        self.engine.turn_one(0, self.now);
+        self.engine.publish(table).unwrap();
+    }
+
+    fn turn_once(&mut self) -> Option<usize> {
+        Some(self.engine.turn_one(0, self.now))
     }
 
     fn pass(&mut self, time: Duration) {

@@ -255,6 +255,12 @@ impl<'a> Step<'a> {
         self.reach(port)
     }
 
+    /// These arrive in their place.
+    #[track_caller]
+    pub(crate) fn reaches_as(self, port: &'static str, frames: Vec<Vec<u8>>) -> &'a mut Story {
+        self.have(Effects::default().at(port, frames))
+    }
+
     /// A copy arrives at each of these ports.
     #[track_caller]
     pub(crate) fn reaches_all(self, ports: &[&'static str]) -> &'a mut Story {

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,13 +21,16 @@ use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recvfrom, send,
     setsockopt, socket, sockopt,
 };
+use sluice_core::table::Table;
 use sluice_engine::Engine;
 use sluice_engine::open::{PortRequest, Ports};
 use sluice_lab::{Lab, Namespace, VethOptions, wait_until};
-use sluice_xdp::{Fallback, Umem};
+use sluice_xdp::{
+    Fallback, FramePool, Gate, GateConfig, GateRole, Interface, Queue, QueueConfig, Umem,
+};
 
 use crate::cast::PORTS;
-use crate::stage::{RED_VLAN, Setting, Stage};
+use crate::stage::{Setting, Stage};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -39,13 +43,10 @@ const BUFFER_LEN: usize = 4 << 20;
 /// `PACKET_OUTGOING` of packet(7): what was sent here.
 const OUTGOING: u8 = 4;
 
-/// The far end of the uplink where the second tenant's tag is taken off.
-const RED_UPLINK: &str = "f-red";
-
 pub(crate) struct VethStage {
     ports: Ports,
     wires: BTreeMap<&'static str, OwnedFd>,
-    red_uplink: Option<OwnedFd>,
+    trunk: Option<Trunk>,
     node: Namespace,
     stories: u8,
     // Goes last: with it go the namespaces.
@@ -65,16 +66,11 @@ impl VethStage {
             let far = format!("f-{port}");
             lab.veth(&pods, &far, &node, port, &VethOptions::default()).unwrap();
         }
-        if setting.has_tenants {
-            let id = RED_VLAN.to_string();
-            let add = ["link", "add", "link", "f-uplink", "name", RED_UPLINK, "type", "vlan", "id"];
-            pods.ip(&[&add[..], &[&id]].concat()).unwrap();
-            pods.up(RED_UPLINK).unwrap();
-        }
         let (umem, pool) = Umem::in_memory(FRAMES).unwrap();
         let cores = std::thread::available_parallelism().map_or(1, |count| count.get().min(2));
         let engine = Engine::start(&setting.config(cores), umem, pool).unwrap();
-        let ports = Ports::new(Arc::new(engine), lab.bpffs().unwrap());
+        let pins = lab.bpffs().unwrap();
+        let ports = Ports::new(Arc::new(engine), pins.clone());
         for port in PORTS {
             let request = PortRequest {
                 interface: port.into(),
@@ -87,9 +83,9 @@ impl VethStage {
             node.run(|| ports.open(&request)).unwrap().unwrap();
         }
         let wires = PORTS.map(|port| (port, far_end(&pods, &format!("f-{port}"))));
-        let red_uplink = setting.has_tenants.then(|| far_end(&pods, RED_UPLINK));
+        let trunk = setting.has_tenants.then(|| Trunk::new(&pods, "f-uplink", pins));
         let wires = BTreeMap::from(wires);
-        Self { ports, wires, red_uplink, node, stories: 0, _lab: lab }
+        Self { ports, wires, trunk, node, stories: 0, _lab: lab }
     }
 }
 
@@ -120,8 +116,7 @@ impl Stage for VethStage {
     }
 
     fn send(&mut self, port: &str, frame: &[u8]) {
-        let sent = send(self.wires[port].as_raw_fd(), frame, MsgFlags::empty()).unwrap();
-        assert_eq!(sent, frame.len());
+        send_on(&self.wires[port], frame);
     }
 
     fn settle(&mut self, rx_frames: u64) {
@@ -138,15 +133,24 @@ impl Stage for VethStage {
         let mut frames = Vec::new();
         // Too few are for the story to notice.
         let _ = wait_until(PATIENCE, || {
-            drain(&self.wires[port], &mut frames);
-            if port == "uplink" {
-                if let Some(red) = &self.red_uplink {
-                    drain_tagged(red, &mut frames);
-                }
+            match self.trunk.as_mut().filter(|_| port == "uplink") {
+                Some(trunk) => trunk.drain(&mut frames),
+                None => drain(&self.wires[port], &mut frames),
             }
             frames.len() >= count
         });
         frames
+    }
+
+    fn publish_amid(&mut self, table: Table, port: &str, frames: &[Vec<u8>]) {
+        std::thread::scope(|scope| {
+            let engine = self.ports.engine();
+            let publisher = scope.spawn(|| engine.publish(table));
+            for frame in frames {
+                send_on(&self.wires[port], frame);
+            }
+            publisher.join().unwrap().unwrap();
+        });
     }
 
     fn pass(&mut self, time: Duration) {
@@ -176,6 +180,11 @@ impl Drop for VethStage {
     }
 }
 
+fn send_on(fd: &OwnedFd, frame: &[u8]) {
+    let sent = send(fd.as_raw_fd(), frame, MsgFlags::empty()).unwrap();
+    assert_eq!(sent, frame.len());
+}
+
 fn drain(fd: &OwnedFd, frames: &mut Vec<Vec<u8>>) {
     let mut buffer = vec![0; 4096];
     loop {
@@ -188,13 +197,44 @@ fn drain(fd: &OwnedFd, frames: &mut Vec<Vec<u8>>) {
     }
 }
 
-/// The kernel has taken the tag off.
-fn drain_tagged(fd: &OwnedFd, frames: &mut Vec<Vec<u8>>) {
-    let mut bare = Vec::new();
-    drain(fd, &mut bare);
-    for mut frame in bare {
-        let [high, low] = RED_VLAN.to_be_bytes();
-        frame.splice(12..12, [0x81, 0x00, high, low]);
-        frames.push(frame);
+/// The far end of a wire whose frames have tags: a packet socket sees none, for the kernel takes
+/// them off first. Here a socket of AF_XDP takes the frames.
+struct Trunk {
+    queue: Queue,
+    pool: FramePool,
+    _gate: Gate,
+}
+
+impl Trunk {
+    fn new(namespace: &Namespace, interface: &str, pin_dir: PathBuf) -> Self {
+        let (umem, mut pool) = Umem::in_memory(512).unwrap();
+        let config = GateConfig {
+            pin_dir,
+            role: GateRole::Steer,
+            fallback: Fallback::Drop,
+            node_addresses: Vec::new(),
+        };
+        let open = || {
+            let interface = Interface::open(interface).unwrap();
+            let mut gate = Gate::attach(&interface, &config).unwrap();
+            let config = QueueConfig { ring_size: 256, fill_frames_max: 128, copy_only: false };
+            let queue = Queue::bind(&umem, &interface, 0, &config).unwrap();
+            gate.connect(0, &queue).unwrap();
+            (gate, queue)
+        };
+        let (gate, mut queue) = namespace.run(open).unwrap();
+        queue.refill(&mut pool);
+        Self { queue, pool, _gate: gate }
+    }
+
+    fn drain(&mut self, frames: &mut Vec<Vec<u8>>) {
+        let mut received = Vec::new();
+        while self.queue.receive(&mut received, 64) > 0 {
+            for frame in received.drain(..) {
+                frames.push(frame.to_vec());
+                self.pool.put(frame);
+            }
+            self.queue.refill(&mut self.pool);
+        }
     }
 }
