@@ -3,7 +3,7 @@
 use sluice_core::drop::DropReason::{self, *};
 use sluice_core::ports::TCP;
 
-use crate::packets::{Build, Packet, arp_request, opaque, ping, sctp, tcp, udp};
+use crate::packets::{Packet, arp_request, opaque, ping, sctp, tcp, udp};
 use crate::{At, tell};
 
 tell!(

@@ -14,7 +14,10 @@
     reason = "helpers of a test may fail as the test does"
 )]
 
+mod bytes;
 mod cast;
+mod counts;
+mod lease;
 mod packets;
 mod rules;
 mod stage;
@@ -22,17 +25,17 @@ mod story;
 mod talk;
 mod veth;
 
+mod beyond;
 mod fragments;
 mod headers;
 mod policy;
 mod spoofing;
 mod state;
+mod table;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use stage::{MemoryStage, Setting, Stage};
+use lease::Lease;
+use stage::Setting;
 use story::Story;
-use veth::VethStage;
 
 /// Where a story is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,69 +78,3 @@ macro_rules! tell {
     };
 }
 pub(crate) use tell;
-
-/// A stage for the time of a story. Stages of veths are used again by stories that want the same
-/// setting, for as long as any is being told.
-pub(crate) struct Lease(Leased);
-
-enum Leased {
-    Memory(MemoryStage),
-    Veths { stage: Option<VethStage>, setting: String },
-}
-
-#[derive(Default)]
-struct Pool {
-    idle: Vec<(String, VethStage)>,
-    stories: usize,
-}
-
-static POOL: Mutex<Pool> = Mutex::new(Pool { idle: Vec::new(), stories: 0 });
-
-fn pool() -> MutexGuard<'static, Pool> {
-    POOL.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Lease {
-    fn new(at: At, setting: &Setting) -> Self {
-        if let At::Memory(workers) = at {
-            return Self(Leased::Memory(MemoryStage::new(setting, workers)));
-        }
-        let name = format!("{setting:?}");
-        let mut pool = pool();
-        pool.stories += 1;
-        let idle = pool.idle.iter().position(|(setting, _)| *setting == name);
-        let idle = idle.map(|place| pool.idle.remove(place).1);
-        drop(pool);
-        let stage = idle.unwrap_or_else(|| VethStage::new(setting));
-        Self(Leased::Veths { stage: Some(stage), setting: name })
-    }
-
-    fn stage(&mut self) -> &mut dyn Stage {
-        match &mut self.0 {
-            Leased::Memory(stage) => stage,
-            Leased::Veths { stage, .. } => stage.as_mut().unwrap(),
-        }
-    }
-
-    fn memory(&self) -> Option<&MemoryStage> {
-        match &self.0 {
-            Leased::Memory(stage) => Some(stage),
-            Leased::Veths { .. } => None,
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let Leased::Veths { stage, setting } = &mut self.0 else { return };
-        let mut pool = pool();
-        pool.stories -= 1;
-        // What a failed story leaves behind, no other shall meet.
-        if let Some(stage) = stage.take().filter(|_| !std::thread::panicking()) {
-            pool.idle.push((std::mem::take(setting), stage));
-        }
-        let unused = if pool.stories == 0 { std::mem::take(&mut pool.idle) } else { Vec::new() };
-        drop(pool);
-        drop(unused);
-    }
-}

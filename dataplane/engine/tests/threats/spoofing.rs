@@ -225,8 +225,10 @@ fn case_48_a_priority_tag_is_taken_off_where_that_is_wanted(at: At) {
 fn a_unicast_packet_in_a_broadcast_frame(at: At) {
     let mut story = at.story("client -> server; others denied");
     for mac in [Mac::BROADCAST, Mac([1, 0, 0x5e, 0, 0, 1])] {
-        let packet = tcp("client:4000", "server:80").destination_mac(mac);
+        let packet = udp("client:4000", "server:80").destination_mac(mac);
         story.sends("client", packet).dropped(ForeignDestination);
+        let segment = tcp("client:4000", "server:80").destination_mac(mac);
+        story.sends("client", segment).dropped(NoConnection);
     }
     // And one to the server's MAC is for the server only.
     for to in ["client", "other", "router", "far"] {

@@ -188,7 +188,9 @@ impl Stage for MemoryStage {
     fn publish_amid(&mut self, table: Table, port: &str, frames: &[Vec<u8>]) {
         frames.iter().for_each(|frame| self.send(port, frame));
         // Of these some have been judged, some wait for another worker, some are on the wire.
-        (0..self.engine.worker_count()).for_each(|it| drop(self.engine.turn_one(it, self.now)));
+        for worker in 0..self.engine.worker_count() {
+            self.engine.turn_one(worker, self.now);
+        }
         self.engine.turn_one(0, self.now);
         self.engine.publish(table).unwrap();
     }
