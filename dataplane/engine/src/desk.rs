@@ -120,6 +120,18 @@ pub(crate) struct Slice {
     pub(crate) next: Option<usize>,
 }
 
+impl Handover {
+    /// The frame that changes hands, if one does.
+    pub(crate) fn into_frame(self) -> Option<Frame> {
+        match self {
+            Self::Judge { frame, .. }
+            | Self::JudgeFirst { frame, .. }
+            | Self::Send { frame, .. } => Some(frame),
+            Self::Settle { .. } => None,
+        }
+    }
+}
+
 impl Shared {
     /// The worker that owns what has this hash.
     #[inline]

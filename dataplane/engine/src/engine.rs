@@ -95,7 +95,7 @@ pub struct Engine {
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     control: Mutex<Control>,
-    umem: Umem,
+    pub(crate) umem: Umem,
     /// The workers, where no threads turn them.
     pub(crate) by_hand: Option<ByHand>,
 }
@@ -384,7 +384,7 @@ impl Drop for Engine {
             let _ = thread.join();
         }
         if let Some(by_hand) = &self.inner.by_hand {
-            by_hand.close();
+            by_hand.close(&mut self.inner.umem.empty_pool());
         }
         while self.inner.shared.reserve.pop().is_some() {}
     }

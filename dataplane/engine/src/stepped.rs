@@ -13,7 +13,7 @@ use sluice_core::flow::FlowHasher;
 use sluice_core::time::Time;
 use sluice_xdp::{FramePool, Umem};
 
-use crate::engine::{Engine, EngineConfig};
+use crate::engine::{Engine, EngineConfig, Inner};
 use crate::error::EngineError;
 use crate::start::{check_count, prepare};
 use crate::worker::Worker;
@@ -77,6 +77,23 @@ impl Stepped {
         by_hand.turn(worker)
     }
 
+    /// Ends the engine and gives back every frame: those of workers, of ports and of inboxes.
+    /// Packet memory is never unmapped, so whoever starts many engines has them share one.
+    pub fn into_pool(self) -> FramePool {
+        let Inner { shared, by_hand, umem, .. } = &*self.engine.inner;
+        let mut pool = umem.empty_pool();
+        by_hand.iter().for_each(|by_hand| by_hand.close(&mut pool));
+        for desk in &shared.desks {
+            while let Some(handover) = desk.inbox.pop() {
+                handover.into_frame().into_iter().for_each(|frame| pool.put(frame));
+            }
+        }
+        while let Some(frame) = shared.reserve.pop() {
+            pool.put(frame);
+        }
+        pool
+    }
+
     /// The worker that owns a flow, by its [`FlowKey`](sluice_core::flow::FlowKey), or a
     /// fragmented datagram, by its [`FragmentKey`](sluice_core::fragments::FragmentKey).
     #[must_use]
@@ -100,9 +117,9 @@ impl ByHand {
         workers.get_mut(worker).map_or(0, |worker| worker.turn(*now))
     }
 
-    /// Ends all workers.
-    pub(crate) fn close(&self) {
-        self.locked().0.drain(..).for_each(Worker::close);
+    /// Ends all workers and takes their frames.
+    pub(crate) fn close(&self, pool: &mut FramePool) {
+        self.locked().0.drain(..).for_each(|worker| pool.absorb(worker.close()));
     }
 
     fn locked(&self) -> MutexGuard<'_, (Vec<Worker>, Time)> {
@@ -211,6 +228,25 @@ mod tests {
         assert_eq!(engine.totals().dropped(DropReason::UnknownDestination), 1);
         assert_eq!(engine.census().unwrap(), FRAMES as usize);
         assert_eq!(engine.umem().leaked(), 0);
+    }
+
+    #[test]
+    fn every_frame_comes_back_for_the_next_engine() {
+        let engine = stepped(2);
+        let umem = *engine.umem();
+        let (left, _right) = (uplink(&engine, "left"), uplink(&engine, "right"));
+        for to in 2..10 {
+            assert!(left.push(&datagram(1, to)));
+        }
+        // What workers have left for each other is in their inboxes now.
+        for worker in 0..2 {
+            engine.turn_one(worker, Time(1));
+        }
+        let pool = engine.into_pool();
+        assert_eq!((pool.len(), umem.leaked()), (FRAMES as usize, 0));
+        let config = EngineConfig { cores: vec![0, 1], ..EngineConfig::default() };
+        let next = Stepped::start(&config, umem, pool, FlowHasher::seeded(7)).unwrap();
+        assert_eq!(next.census().unwrap(), FRAMES as usize);
     }
 
     #[test]

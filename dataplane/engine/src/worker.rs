@@ -153,17 +153,18 @@ impl Worker {
                 std::hint::spin_loop();
             }
         }
-        self.close();
+        drop(self.close());
     }
 
-    /// Ends its queues and takes back every frame.
-    pub(crate) fn close(mut self) {
+    /// Ends its queues and gives back every frame, for whoever has a use for them.
+    pub(crate) fn close(mut self) -> FramePool {
         for queue in self.queues.drain(..) {
             queue.io.close(&mut self.pool);
         }
         for waiting in self.waiting.drain(..) {
             self.pool.put(waiting.frame);
         }
+        self.pool
     }
 
     /// One turn. Returns how many frames it moved.
@@ -353,15 +354,11 @@ impl Worker {
             Some(desk) => desk.inbox.push(handover).err(),
             None => Some(handover),
         };
-        match refused {
+        match refused.map(Handover::into_frame) {
             None => self.to_wake |= 1 << worker,
-            Some(
-                Handover::Judge { frame, .. }
-                | Handover::JudgeFirst { frame, .. }
-                | Handover::Send { frame, .. },
-            ) => self.discard(scene, frame, accountable, DropReason::HandoverFull),
-            // Without word of it the rest of the datagram waits in vain, and is dropped.
-            Some(Handover::Settle { .. }) => {}
+            Some(Some(frame)) => self.discard(scene, frame, accountable, DropReason::HandoverFull),
+            // Without word of a verdict the rest of the datagram waits in vain, and is dropped.
+            Some(None) => {}
         }
     }
 
