@@ -228,7 +228,7 @@ fn a_unicast_packet_in_a_broadcast_frame(at: At) {
         let packet = udp("client:4000", "server:80").destination_mac(mac);
         story.sends("client", packet).dropped(ForeignDestination);
         let segment = tcp("client:4000", "server:80").destination_mac(mac);
-        story.sends("client", segment).dropped(NoConnection);
+        story.sends("client", segment).dropped(ForeignDestination);
     }
     // And one to the server's MAC is for the server only.
     for to in ["client", "other", "router", "far"] {
