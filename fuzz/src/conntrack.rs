@@ -210,9 +210,10 @@ impl World {
             let of = |entry: &&Entry| entry.account == gone.account && entry.yields.is_some();
             let oldest = self.living.iter().filter(of).min_by_key(|entry| entry.yields);
             assert_eq!(oldest, Some(gone), "{step:?}: not its turn");
+            let by_quota = gone.account == account && share >= share_max;
+            let has_most = 2 * yields(gone.account) > most.unwrap_or_default();
             // Whoever has expired counts for his account until he is freed.
-            let fair = 2 * yields(gone.account) > most.unwrap_or(0) || gone.account == account;
-            assert!(hidden > 0 || fair, "{step:?}: {gone:?} has less than others");
+            assert!(hidden > 0 || by_quota || has_most, "{step:?}: {gone:?} has less than others");
         }
         match opened {
             Ok(_) => {
