@@ -20,7 +20,7 @@
 
 pub mod state;
 
-mod accounts;
+pub(crate) mod accounts;
 mod connection;
 mod index;
 mod list;

@@ -5,12 +5,14 @@
 //! [`Part::Early`] says so; those that overlap others condemn the datagram, since two readers
 //! could put it together in two ways (RFC 1858, 3128, 5722).
 //!
-//! Memory is taken at the start, and no account can take more than its share of it.
+//! Memory is taken at the start. Where it is short, the oldest datagram of whoever has most gives
+//! way: its parts that come later have no first one, and drop.
 
 use hashbrown::HashTable;
 
 use crate::address::NetworkId;
 use crate::conntrack::Account;
+use crate::conntrack::accounts::Accounts;
 use crate::drop::DropReason;
 use crate::flow::FlowHasher;
 use crate::packet::{Fragment, Ip};
@@ -28,6 +30,14 @@ pub struct FragmentKey {
     id: u32,
     /// Part of the key in IPv4 (RFC 791, 3.2); 0 in IPv6 (RFC 8200, 4.5).
     protocol: Protocol,
+}
+
+/// One datagram among all that have had its key, so that nothing is taken for a part of it that
+/// came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatagramId {
+    key: FragmentKey,
+    number: u64,
 }
 
 /// How much a table of datagrams may hold.
@@ -51,7 +61,9 @@ pub enum Part {
         /// That table's revision.
         revision: u64,
     },
-    /// One whose first has not come or not been judged yet.
+    /// One whose first has come and is being judged.
+    Pending,
+    /// One whose first has not come.
     Early,
 }
 
@@ -61,16 +73,18 @@ pub struct Fragments {
     index: HashTable<u32>,
     slots: Vec<Option<Datagram>>,
     free: Vec<u32>,
-    held_by: Vec<u32>,
-    limits: FragmentLimits,
+    accounts: Accounts,
+    timeout: Duration,
     hasher: FlowHasher,
     sweep_next: usize,
+    /// The number of the next datagram.
+    number: u64,
 }
 
 /// What is known of a datagram.
 #[derive(Debug, Clone)]
 struct Datagram {
-    key: FragmentKey,
+    id: DatagramId,
     account: Account,
     deadline: Time,
     fate: Fate,
@@ -97,9 +111,6 @@ struct Pieces {
 /// overtakes another adds one until the gap closes.
 const STRETCHES_MAX: usize = 8;
 
-/// Slots that an insertion into a full table looks at for an expired one.
-const SWEEP_WHEN_FULL: usize = 64;
-
 impl FragmentKey {
     /// The key of a fragment's datagram, and the fragment; `None` for a whole packet.
     #[inline]
@@ -116,16 +127,18 @@ impl Fragments {
     /// A table whose memory is taken now.
     #[must_use]
     pub fn new(limits: FragmentLimits, hasher: FlowHasher) -> Self {
-        let len = limits.datagrams_max as usize;
+        let FragmentLimits { datagrams_max, account_datagrams_max, timeout } = limits;
+        let len = datagrams_max as usize;
         Self {
             // Twice the room: removals leave marks behind, and with less the index would grow.
             index: HashTable::with_capacity(2 * len),
             slots: vec![None; len],
-            free: (0..limits.datagrams_max).rev().collect(),
-            held_by: vec![0; Account::COUNT],
-            limits,
+            free: (0..datagrams_max).rev().collect(),
+            accounts: Accounts::new(datagrams_max, account_datagrams_max),
+            timeout,
             hasher,
             sweep_next: 0,
+            number: 0,
         }
     }
 
@@ -141,8 +154,8 @@ impl Fragments {
         self.index.is_empty()
     }
 
-    /// Notes a fragment that has passed the guard, and says which part it is. A datagram that
-    /// is not known yet counts against `account`.
+    /// Notes a fragment that has passed the guard, and says of which datagram it is which part.
+    /// A datagram that is not known yet counts against `account`.
     ///
     /// # Errors
     /// The reason to drop it for.
@@ -152,7 +165,7 @@ impl Fragments {
         fragment: Fragment,
         account: Account,
         now: Time,
-    ) -> Result<Part, DropReason> {
+    ) -> Result<(DatagramId, Part), DropReason> {
         let hash = self.hasher.hash(key);
         let slot = match self.find(hash, key, now) {
             Some(slot) => slot,
@@ -161,55 +174,58 @@ impl Fragments {
         let Some(Some(datagram)) = self.slots.get_mut(slot as usize) else {
             return Err(DropReason::FragmentsFull);
         };
-        if let Fate::Condemned(reason) = datagram.fate {
+        if let Fate::Condemned(reason) = datagram.fate
+            && reason != DropReason::FragmentOfDropped
+        {
             return Err(reason);
         }
         if let Err(reason) = datagram.pieces.add(fragment) {
             datagram.fate = Fate::Condemned(reason);
             return Err(reason);
         }
-        match datagram.fate {
-            Fate::Admitted { revision } => {
-                if datagram.pieces.is_complete() {
-                    self.remove(hash, key);
-                }
-                Ok(Part::Behind { revision })
-            }
-            _ if fragment.offset == 0 => Ok(Part::First),
-            _ => Ok(Part::Early),
-        }
+        let id = datagram.id;
+        let part = match datagram.fate {
+            Fate::Open if fragment.offset == 0 => return Ok((id, Part::First)),
+            Fate::Open if datagram.pieces.has_first() => return Ok((id, Part::Pending)),
+            Fate::Open => return Ok((id, Part::Early)),
+            Fate::Admitted { revision } => Ok((id, Part::Behind { revision })),
+            Fate::Condemned(reason) => Err(reason),
+        };
+        self.remove_if_complete(slot);
+        part
     }
 
     /// Notes the verdict on a first fragment: the revision of the table that admitted it, or
-    /// `None` if it was dropped.
-    pub fn settle(&mut self, key: &FragmentKey, admitted: Option<u64>, now: Time) {
-        let hash = self.hasher.hash(key);
-        let Some(slot) = self.find(hash, key, now) else { return };
-        let Some(Some(datagram)) = self.slots.get_mut(slot as usize) else { return };
-        if datagram.fate != Fate::Open {
-            return;
-        }
-        datagram.fate = match admitted {
-            Some(revision) => Fate::Admitted { revision },
-            None => Fate::Condemned(DropReason::FragmentOfDropped),
-        };
-    }
-
-    /// What became of a datagram that fragments wait for: the part that they are now.
+    /// `None` if it was dropped. Returns the part that those are now which wait for it.
     ///
     /// # Errors
     /// The reason to drop them for.
-    pub fn fate(&mut self, key: &FragmentKey, now: Time) -> Result<Part, DropReason> {
-        let hash = self.hasher.hash(key);
-        let slot = self.find(hash, key, now).and_then(|slot| self.slots.get(slot as usize));
-        match slot {
-            Some(Some(datagram)) => match datagram.fate {
-                Fate::Open => Ok(Part::Early),
-                Fate::Admitted { revision } => Ok(Part::Behind { revision }),
-                Fate::Condemned(reason) => Err(reason),
-            },
-            _ => Err(DropReason::FragmentWithoutFirst),
+    pub fn settle(
+        &mut self,
+        id: &DatagramId,
+        admitted: Option<u64>,
+        now: Time,
+    ) -> Result<Part, DropReason> {
+        let forgotten = DropReason::FragmentWithoutFirst;
+        let hash = self.hasher.hash(&id.key);
+        let slot = self.find(hash, &id.key, now).ok_or(forgotten)?;
+        let Some(Some(datagram)) = self.slots.get_mut(slot as usize) else { return Err(forgotten) };
+        if datagram.id != *id {
+            return Err(forgotten);
         }
+        if datagram.fate == Fate::Open {
+            datagram.fate = match admitted {
+                Some(revision) => Fate::Admitted { revision },
+                None => Fate::Condemned(DropReason::FragmentOfDropped),
+            };
+        }
+        let part = match datagram.fate {
+            Fate::Admitted { revision } => Ok(Part::Behind { revision }),
+            Fate::Condemned(reason) => Err(reason),
+            Fate::Open => Err(forgotten),
+        };
+        self.remove_if_complete(slot);
+        part
     }
 
     /// Looks at the next `budget` slots and frees those whose time is over.
@@ -223,8 +239,7 @@ impl Fragments {
             if let Some(Some(datagram)) = self.slots.get(here)
                 && datagram.deadline <= now
             {
-                let key = datagram.key;
-                self.remove(self.hasher.hash(&key), &key);
+                self.remove(u32::try_from(here).unwrap_or(u32::MAX));
             }
         }
     }
@@ -238,7 +253,7 @@ impl Fragments {
         if lives {
             return Some(slot);
         }
-        self.remove(hash, key);
+        self.remove(slot);
         None
     }
 
@@ -249,52 +264,55 @@ impl Fragments {
         account: Account,
         now: Time,
     ) -> Result<u32, DropReason> {
-        if self.free.is_empty() || !self.has_share(account) {
-            self.expire(now, SWEEP_WHEN_FULL);
+        if !self.accounts.has_room(account) {
+            let oldest = self.accounts.first_of(account).ok_or(DropReason::FragmentsFull)?;
+            self.remove(oldest);
         }
-        if !self.has_share(account) {
-            return Err(DropReason::FragmentsFull);
+        if self.free.is_empty() {
+            let oldest = self.accounts.first_for(account).ok_or(DropReason::FragmentsFull)?;
+            self.remove(oldest);
         }
         let slot = self.free.pop().ok_or(DropReason::FragmentsFull)?;
-        let deadline = now + self.limits.timeout;
-        let datagram =
-            Datagram { key, account, deadline, fate: Fate::Open, pieces: Pieces::default() };
+        let id = DatagramId { key, number: self.number };
+        self.number += 1;
+        let deadline = now + self.timeout;
+        let pieces = Pieces::default();
         if let Some(place) = self.slots.get_mut(slot as usize) {
-            *place = Some(datagram);
+            *place = Some(Datagram { id, account, deadline, fate: Fate::Open, pieces });
         }
-        if let Some(count) = self.held_by.get_mut(usize::from(account.0)) {
-            *count += 1;
-        }
+        self.accounts.enter(account);
+        self.accounts.give_way(account, slot);
         let (slots, hasher) = (&self.slots, &self.hasher);
         self.index.insert_unique(hash, slot, |&slot| match slots.get(slot as usize) {
-            Some(Some(datagram)) => hasher.hash(&datagram.key),
+            Some(Some(datagram)) => hasher.hash(&datagram.id.key),
             _ => 0,
         });
         Ok(slot)
     }
 
-    fn has_share(&self, account: Account) -> bool {
-        let held = self.held_by.get(usize::from(account.0));
-        held.is_some_and(|held| *held < self.limits.account_datagrams_max)
+    /// Nothing more comes of a datagram that is through, or that has dropped in full.
+    fn remove_if_complete(&mut self, slot: u32) {
+        let datagram = self.slots.get(slot as usize);
+        if matches!(datagram, Some(Some(datagram)) if datagram.pieces.is_complete()) {
+            self.remove(slot);
+        }
     }
 
-    fn remove(&mut self, hash: u64, key: &FragmentKey) {
-        let slots = &self.slots;
-        let Ok(entry) = self.index.find_entry(hash, |&slot| holds(slots, slot, key)) else {
+    fn remove(&mut self, slot: u32) {
+        let Some(datagram) = self.slots.get_mut(slot as usize).and_then(Option::take) else {
             return;
         };
-        let (slot, _) = entry.remove();
-        if let Some(datagram) = self.slots.get_mut(slot as usize).and_then(Option::take)
-            && let Some(count) = self.held_by.get_mut(usize::from(datagram.account.0))
-        {
-            *count -= 1;
+        let hash = self.hasher.hash(&datagram.id.key);
+        if let Ok(entry) = self.index.find_entry(hash, |&other| other == slot) {
+            entry.remove();
         }
+        self.accounts.leave(datagram.account, slot);
         self.free.push(slot);
     }
 }
 
 fn holds(slots: &[Option<Datagram>], slot: u32, key: &FragmentKey) -> bool {
-    matches!(slots.get(slot as usize), Some(Some(datagram)) if datagram.key == *key)
+    matches!(slots.get(slot as usize), Some(Some(datagram)) if datagram.id.key == *key)
 }
 
 impl Pieces {
@@ -361,6 +379,10 @@ impl Pieces {
             }
         }
         Ok(())
+    }
+
+    fn has_first(&self) -> bool {
+        self.known().first().is_some_and(|(start, _)| *start == 0)
     }
 
     fn known(&self) -> &[(u32, u32)] {

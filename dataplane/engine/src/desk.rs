@@ -10,7 +10,7 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use sluice_core::conntrack::Connection;
-use sluice_core::fragments::FragmentKey;
+use sluice_core::fragments::DatagramId;
 use sluice_xdp::Frame;
 
 use crate::capture::Captures;
@@ -70,14 +70,14 @@ pub(crate) enum Handover {
         /// The port that received it.
         from: PortId,
         /// The datagram.
-        key: FragmentKey,
+        datagram: DatagramId,
         /// The worker that owns the datagram.
         asker: usize,
     },
     /// The verdict on a first fragment, for the worker that owns the datagram.
     Settle {
         /// The datagram.
-        key: FragmentKey,
+        datagram: DatagramId,
         /// The revision of the table that admitted it.
         admitted: Option<u64>,
     },

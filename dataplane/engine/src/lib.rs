@@ -34,6 +34,7 @@ mod start;
 pub mod stepped;
 mod steward;
 mod tag;
+mod waiting;
 pub mod worker;
 
 pub use engine::{Engine, EngineConfig, Idle};

@@ -25,10 +25,10 @@ use crate::clock::Clock;
 use crate::desk::{Command, Handover, INBOX_LEN, Shared, Slice};
 use crate::engine::Idle;
 use crate::flood::Bucket;
-use crate::fragments::{WAITING_MAX, Waiting};
 use crate::io::QueueIo;
 use crate::port::PortId;
 use crate::scene::Scene;
+use crate::waiting::WaitingRoom;
 
 /// Frames taken from one queue, or from the inbox, before the next one's turn.
 pub(crate) const BATCH_LEN_MAX: usize = 64;
@@ -67,7 +67,7 @@ pub struct Worker {
     pub(crate) connections: Connections,
     pub(crate) hasher: FlowHasher,
     pub(crate) fragments: Fragments,
-    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) waiting: WaitingRoom,
     pub(crate) established: Established,
     pub(crate) midstream: bool,
     pub(crate) verify_checksums: bool,
@@ -118,7 +118,7 @@ impl Worker {
             connections: start.connections,
             hasher: start.hasher,
             fragments: start.fragments,
-            waiting: Vec::with_capacity(WAITING_MAX),
+            waiting: WaitingRoom::new(),
             established: start.established,
             midstream: start.midstream,
             verify_checksums: start.verify_checksums,
@@ -161,7 +161,7 @@ impl Worker {
         for queue in self.queues.drain(..) {
             queue.io.close(&mut self.pool);
         }
-        for waiting in self.waiting.drain(..) {
+        while let Some(waiting) = self.waiting.take() {
             self.pool.put(waiting.frame);
         }
         self.pool
@@ -277,11 +277,11 @@ impl Worker {
         while count < INBOX_LEN {
             match desk.inbox.pop() {
                 Some(Handover::Judge { frame, from }) => self.judge(scene, frame, from, now),
-                Some(Handover::JudgeFirst { frame, from, key, asker }) => {
-                    self.answer(scene, frame, from, key, asker, now);
+                Some(Handover::JudgeFirst { frame, from, datagram, asker }) => {
+                    self.answer(scene, frame, from, datagram, asker, now);
                 }
-                Some(Handover::Settle { key, admitted }) => {
-                    self.settle(scene, &key, admitted, now);
+                Some(Handover::Settle { datagram, admitted }) => {
+                    self.settle(scene, &datagram, admitted, now);
                 }
                 Some(Handover::Send { frame, to }) => match scene.port(to) {
                     Some(_) => self.enqueue(scene, frame, to),

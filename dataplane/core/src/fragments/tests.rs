@@ -27,43 +27,66 @@ fn bytes(from: u32, to: u32, more: bool) -> Fragment {
 
 impl Fragments {
     fn take(&mut self, id: u32, fragment: Fragment) -> Result<Part, DropReason> {
-        self.accept(&key(id), fragment, POD, Time(1))
+        self.accept(&key(id), fragment, POD, Time(1)).map(|(_, part)| part)
+    }
+
+    /// Takes the first fragment of a datagram.
+    fn begin(&mut self, id: u32, fragment: Fragment) -> DatagramId {
+        let (datagram, part) = self.accept(&key(id), fragment, POD, Time(1)).unwrap();
+        assert_eq!(part, Part::First);
+        datagram
     }
 }
 
 #[test]
 fn the_first_verdict_serves_the_rest_and_a_complete_datagram_is_forgotten() {
     let mut fragments = table(4, 4);
-    assert_eq!(fragments.take(1, bytes(0, 800, true)), Ok(Part::First));
-    fragments.settle(&key(1), Some(7), Time(1));
-    assert_eq!(fragments.take(1, bytes(800, 1600, true)), Ok(Part::Behind { revision: 7 }));
+    let datagram = fragments.begin(1, bytes(0, 800, true));
+    let behind = Ok(Part::Behind { revision: 7 });
+    assert_eq!(fragments.settle(&datagram, Some(7), Time(1)), behind);
+    assert_eq!(fragments.take(1, bytes(800, 1600, true)), behind);
     assert_eq!(fragments.len(), 1);
-    assert_eq!(fragments.take(1, bytes(1600, 1700, false)), Ok(Part::Behind { revision: 7 }));
+    assert_eq!(fragments.take(1, bytes(1600, 1700, false)), behind);
     assert!(fragments.is_empty());
 }
 
 #[test]
-fn what_comes_before_the_verdict_is_early() {
+fn what_comes_before_the_verdict_waits() {
     let mut fragments = table(4, 4);
     assert_eq!(fragments.take(1, bytes(800, 900, false)), Ok(Part::Early));
-    assert_eq!(fragments.fate(&key(1), Time(1)), Ok(Part::Early));
-    assert_eq!(fragments.take(1, bytes(0, 400, true)), Ok(Part::First));
-    assert_eq!(fragments.take(1, bytes(400, 800, true)), Ok(Part::Early), "not judged yet");
-    fragments.settle(&key(1), Some(2), Time(1));
-    assert_eq!(fragments.fate(&key(1), Time(1)), Ok(Part::Behind { revision: 2 }));
+    let datagram = fragments.begin(1, bytes(0, 400, true));
+    assert_eq!(fragments.take(1, bytes(400, 800, true)), Ok(Part::Pending));
+    let settled = fragments.settle(&datagram, Some(2), Time(1));
+    assert_eq!(settled, Ok(Part::Behind { revision: 2 }));
+    assert!(fragments.is_empty(), "all of it has come, in whatever order");
 }
 
 #[test]
 fn the_rest_of_a_dropped_first_is_dropped() {
     let mut fragments = table(4, 4);
-    assert_eq!(fragments.take(1, bytes(0, 800, true)), Ok(Part::First));
-    fragments.settle(&key(1), None, Time(1));
+    let datagram = fragments.begin(1, bytes(0, 800, true));
     let dropped = Err(DropReason::FragmentOfDropped);
-    assert_eq!(fragments.take(1, bytes(800, 900, false)), dropped);
-    assert_eq!(fragments.fate(&key(1), Time(1)), dropped);
-    fragments.settle(&key(1), Some(9), Time(1));
-    assert_eq!(fragments.fate(&key(1), Time(1)), dropped, "a verdict is not taken back");
-    assert_eq!(fragments.take(2, bytes(0, 8, true)), Ok(Part::First), "another datagram is not");
+    assert_eq!(fragments.settle(&datagram, None, Time(1)), dropped);
+    assert_eq!(fragments.take(1, bytes(800, 896, true)), dropped);
+    let again = fragments.settle(&datagram, Some(9), Time(1));
+    assert_eq!(again, dropped, "a verdict is not taken back");
+    fragments.begin(2, bytes(0, 8, true));
+    assert_eq!(fragments.len(), 2, "another datagram is another matter");
+    assert_eq!(fragments.take(1, bytes(896, 900, false)), dropped);
+    assert_eq!(fragments.len(), 1, "nothing more can come of it");
+}
+
+#[test]
+fn a_verdict_is_for_the_datagram_that_it_was_asked_for() {
+    let mut fragments = table(4, 4);
+    let former = fragments.begin(1, bytes(0, 8, true));
+    let later = Time(1) + Duration::from_secs(30);
+    let (datagram, part) = fragments.accept(&key(1), bytes(0, 8, true), POD, later).unwrap();
+    assert!(part == Part::First && datagram != former, "the former one's time is over");
+    let forgotten = Err(DropReason::FragmentWithoutFirst);
+    assert_eq!(fragments.settle(&former, Some(1), later), forgotten);
+    let dropped = Err(DropReason::FragmentOfDropped);
+    assert_eq!(fragments.settle(&datagram, None, later), dropped);
 }
 
 #[test]
@@ -80,13 +103,14 @@ fn an_overlap_condemns_the_datagram_for_good() {
     ];
     for (case, fragment) in overlapping.into_iter().enumerate() {
         let mut fragments = table(4, 4);
-        assert_eq!(fragments.take(1, bytes(0, 80, true)), Ok(Part::First));
-        fragments.settle(&key(1), Some(1), Time(1));
+        let datagram = fragments.begin(1, bytes(0, 80, true));
+        assert!(fragments.settle(&datagram, Some(1), Time(1)).is_ok());
         assert!(fragments.take(1, bytes(160, 240, true)).is_ok());
         assert_eq!(fragments.take(1, fragment), Err(DropReason::FragmentOverlap), "{case}");
         let harmless = bytes(80, 88, true);
         assert_eq!(fragments.take(1, harmless), Err(DropReason::FragmentOverlap), "{case}");
-        assert_eq!(fragments.fate(&key(1), Time(1)), Err(DropReason::FragmentOverlap));
+        let settled = fragments.settle(&datagram, Some(1), Time(1));
+        assert_eq!(settled, Err(DropReason::FragmentOverlap));
     }
 }
 
@@ -110,34 +134,48 @@ fn a_datagram_with_too_many_holes_is_condemned() {
 }
 
 #[test]
-fn a_flood_takes_its_accounts_share_and_no_more() {
+fn a_flood_takes_from_itself() {
     let mut fragments = table(8, 4);
-    for id in 0..4 {
-        assert_eq!(fragments.take(id, bytes(0, 8, true)), Ok(Part::First));
+    let other = fragments.accept(&key(5000), bytes(0, 8, true), Account(2), Time(1)).unwrap();
+    for id in 0..1000 {
+        fragments.begin(id, bytes(0, 8, true));
+        assert!(fragments.len() <= 5);
     }
-    for id in 4..1000 {
-        assert_eq!(fragments.take(id, bytes(0, 8, true)), Err(DropReason::FragmentsFull));
+    // The oldest have given way: what comes of them has no first one.
+    assert_eq!(fragments.take(3, bytes(8, 16, false)), Ok(Part::Early));
+    assert_eq!(fragments.take(999, bytes(8, 16, false)), Ok(Part::Pending));
+    let (datagram, _) = other;
+    assert_eq!(fragments.settle(&datagram, Some(1), Time(1)), Ok(Part::Behind { revision: 1 }));
+}
+
+#[test]
+fn a_full_table_takes_from_who_has_most() {
+    let mut fragments = table(8, 8);
+    let begin = |fragments: &mut Fragments, id, account| {
+        fragments.accept(&key(id), bytes(0, 8, true), account, Time(1)).unwrap().0
+    };
+    // What comes from and goes to nobody here has no share of its own to keep to.
+    for id in 0..8 {
+        begin(&mut fragments, id, Account::OUTSIDE);
     }
-    let other = fragments.accept(&key(1000), bytes(0, 8, true), Account(2), Time(1));
-    assert_eq!(other, Ok(Part::First));
-    // In time the flood makes room for itself again.
-    let later = Time(1) + Duration::from_secs(30);
-    let again = fragments.accept(&key(2000), bytes(0, 8, true), POD, later);
-    assert_eq!(again, Ok(Part::First));
-    assert!(fragments.len() <= 8);
+    let first = begin(&mut fragments, 8, POD);
+    for id in 9..100 {
+        begin(&mut fragments, id, Account::OUTSIDE);
+    }
+    assert_eq!(fragments.len(), 8);
+    assert!(fragments.settle(&first, Some(1), Time(1)).is_ok());
 }
 
 #[test]
 fn a_datagram_that_takes_too_long_is_forgotten() {
     let mut fragments = table(2, 2);
-    assert_eq!(fragments.take(1, bytes(0, 8, true)), Ok(Part::First));
-    fragments.settle(&key(1), Some(1), Time(1));
     let end = Time(1) + Duration::from_secs(30);
-    assert!(fragments.fate(&key(1), Time(end.0 - 1)).is_ok());
-    assert_eq!(fragments.fate(&key(1), end), Err(DropReason::FragmentWithoutFirst));
-    assert!(fragments.is_empty());
-    assert_eq!(fragments.take(2, bytes(0, 8, true)), Ok(Part::First));
-    fragments.expire(end, 2);
+    let in_time = fragments.begin(1, bytes(0, 8, true));
+    assert!(fragments.settle(&in_time, Some(1), Time(end.0 - 1)).is_ok());
+    let behind = fragments.accept(&key(1), bytes(8, 16, true), POD, end).unwrap();
+    assert_eq!(behind.1, Part::Early, "of another one");
+    assert_eq!(fragments.len(), 1);
+    fragments.expire(end + Duration::from_secs(30), 2);
     assert!(fragments.is_empty());
 }
 

@@ -10,7 +10,7 @@ use sluice_core::fragments::FragmentKey;
 
 use crate::packets::{Build, Packet, ping, tcp, udp};
 use crate::stage::Setting;
-use crate::story::{Effects, Outcome, Story};
+use crate::story::{Effects, Story};
 use crate::{At, tell};
 
 tell!(
@@ -24,6 +24,9 @@ tell!(
     case_07_a_header_chain_split_by_fragments,
     fragments_of_one_datagram_meet_though_their_flow_is_another_workers,
     no_more_fragments_wait_than_there_is_room_for,
+    a_datagram_that_is_through_takes_no_room,
+    what_waits_for_one_pod_leaves_room_for_another,
+    case_03_a_part_that_waits_from_an_earlier_datagram,
     a_new_table_ends_what_an_old_one_admitted,
 );
 
@@ -108,6 +111,19 @@ fn case_03_fragments_that_overlap(at: At) {
     story.later(TOO_LONG).have(given_up("client", 1));
 }
 
+fn case_03_a_part_that_waits_from_an_earlier_datagram(at: At) {
+    let setting = Setting { timeout: Some(Duration::from_millis(400)), ..Setting::default() };
+    let mut story = at.story_with(&setting, "client -> server tcp/80; others denied");
+    let segment = tcp("client:4000", "server:80").data(&[7; 60]);
+    // It would put other flags in place of those that are judged, and its datagram is forgotten
+    // when the first one comes that bears the same identification.
+    let forgery = segment.clone().forged_piece(8, &[0x50; 16], true);
+    story.sends("client", forgery).held();
+    story.later(Duration::from_millis(450)).nothing_happens();
+    story.sends("client", segment.piece(0, Some(24))).reaches("server");
+    story.later(TOO_LONG).have(given_up("client", 1));
+}
+
 fn case_04_fragments_out_of_order(at: At) {
     let mut story = at.story("client -> server udp/53; others denied");
     for (v6, order) in [(false, [2u8, 1]), (true, [2, 1]), (false, [1, 2]), (true, [1, 2])] {
@@ -143,9 +159,18 @@ fn case_05_a_flood_of_fragments(at: At) {
     let setting = Setting { datagrams: Some(64), ..Setting::default() };
     let rules = "client+other -> server udp/53; others denied";
     let mut story = at.story_with(&setting, rules);
+    let begun = datagram("client:4000", "server:53").id(900).pieces(&[24, 48]);
+    story.sends("client", &begun[0]).reaches("server");
     let flood = (0..120).map(|id| datagram("other:4000", "server:53").id(id).piece(0, Some(24)));
-    let outcome = story.sends_all("other", flood).turn_out("server", &[FragmentsFull]);
-    assert_eq!(outcome, Outcome { arrived: 16, dropped: vec![104], held: 0 });
+    let outcome = story.sends_all("other", flood).turn_out("server", &[]);
+    assert_eq!((outcome.arrived, outcome.held), (120, 0));
+    // It has taken from itself: the rest of its first ones finds no first any more, ...
+    let late = datagram("other:4000", "server:53").id(0).piece(24, None);
+    story.sends("other", late).held();
+    let newest = datagram("other:4000", "server:53").id(119).piece(24, None);
+    story.sends("other", newest).reaches("server");
+    // ... and what another had begun goes on.
+    story.sends_all("client", &begun[1..]).reach("server");
     // Another's datagrams, and what is in one piece, do not notice.
     for id in 0..4 {
         let pieces = datagram("client:4000", "server:53").id(id).pieces(&[24, 48]);
@@ -153,6 +178,7 @@ fn case_05_a_flood_of_fragments(at: At) {
     }
     story.sends("client", udp("client:4000", "server:53")).reaches("server");
     story.sends("other", udp("other:4000", "server:53")).reaches("server");
+    story.later(TOO_LONG).have(given_up("other", 1));
 }
 
 fn case_06_an_atomic_fragment(at: At) {
@@ -235,6 +261,44 @@ fn no_more_fragments_wait_than_there_is_room_for(at: At) {
     let effects = Effects::default().at("server", all).holds(-1);
     story.sends("client", &pieces[0]).have(effects);
     story.later(TOO_LONG).have(given_up("other", held));
+}
+
+fn a_datagram_that_is_through_takes_no_room(at: At) {
+    let setting = Setting { datagrams: Some(64), ..Setting::default() };
+    let mut story = at.story_with(&setting, "client -> server udp/53; others denied");
+    // Many times what a pod can have at once.
+    for id in 0..60 {
+        let from = format!("client:{}", 4000 + id);
+        let pieces = datagram(&from, "server:53").id(id).pieces(&[24, 48]);
+        if id % 2 == 0 {
+            story.sends_all("client", &pieces).reach("server");
+            continue;
+        }
+        let [first, second, third] = [0, 1, 2].map(|place| story.frame(&pieces[place]));
+        story.sends("client", third.clone()).held();
+        story.sends("client", second.clone()).held();
+        let all = Effects::default().at("server", vec![first.clone(), third, second]).holds(-2);
+        story.sends("client", first).have(all);
+    }
+}
+
+fn what_waits_for_one_pod_leaves_room_for_another(at: At) {
+    let mut story = at.story("all -> server; all -> other");
+    let flood = (0..300).map(|id| datagram("stranger:4000", "other:53").id(id).piece(24, None));
+    let held = story.sends_all("uplink", flood).turn_out("other", &[FragmentsFull]).held;
+    assert!(held > 0);
+    // By the same port, in one go: some wait for a verdict from another worker.
+    for port in 4000..4016 {
+        let from = format!("stranger:{port}");
+        let pieces = datagram(&from, "server:53").id(port).pieces(&[24, 48]);
+        story.sends_all("uplink", &pieces).reach("server");
+        // And some for a first that comes late.
+        let pieces = datagram(&from, "server:53").id(port + 100).pieces(&[24]);
+        story.sends("uplink", &pieces[1]).held();
+        let all = pieces.iter().map(|piece| story.frame(piece)).collect();
+        story.sends("uplink", &pieces[0]).have(Effects::default().at("server", all).holds(-1));
+    }
+    story.later(TOO_LONG).have(given_up("uplink", held));
 }
 
 fn a_new_table_ends_what_an_old_one_admitted(at: At) {
