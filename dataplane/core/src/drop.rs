@@ -92,9 +92,9 @@ reasons! {
     SpoofedArp = "spoofed_arp",
     /// The neighbour discovery message claims an address that is not the port's own.
     SpoofedNeighbour = "spoofed_neighbour",
-    /// A pod announces itself as a router.
+    /// A pod announces itself as a router, or somebody outside announces one to a pod.
     RogueRouter = "rogue_router",
-    /// A pod answers as a DHCP server.
+    /// A pod answers as a DHCP server, or a server outside answers to a pod.
     RogueDhcp = "rogue_dhcp",
     /// The destination address is not one of the pod's that the destination MAC names.
     ForeignDestination = "foreign_destination",

@@ -154,6 +154,27 @@ fn pod_ip(ip: &Ip, mac: Mac, is_own: impl Fn(IpAddr) -> bool) -> Result<(), Drop
     }
 }
 
+/// Checks that nothing from outside tells a pod its addresses and routes: those come from the
+/// rule set, and anybody on the uplink's network could say otherwise.
+///
+/// # Errors
+/// The reason to drop it for.
+#[inline]
+pub(crate) fn check_configuration(from: Attachment, ip: &Ip) -> Result<(), DropReason> {
+    if from != Attachment::Uplink {
+        return Ok(());
+    }
+    match ip.transport {
+        Transport::Neighbour(Neighbour { icmp_type: ROUTER_ADVERTISEMENT, .. }) => {
+            Err(DropReason::RogueRouter)
+        }
+        Transport::Udp(
+            Ports { source: 67, destination: 68 } | Ports { source: 547, destination: 546 },
+        ) => Err(DropReason::RogueDhcp),
+        _ => Ok(()),
+    }
+}
+
 /// From server to client: RFC 2131, 4.1 and RFC 8415, 7.2.
 fn is_dhcp_answer(ports: Ports) -> bool {
     matches!((ports.source, ports.destination), (67, 67 | 68) | (547, 546 | 547))

@@ -15,7 +15,7 @@ use crate::address::NetworkId;
 use crate::conntrack::{Account, Connections, Found, NoRoom, Opening, Tracking, opens};
 use crate::drop::DropReason;
 use crate::flow::{FiveTuple, FlowHasher, FlowKey, Side};
-use crate::guard::{Attachment, Residents, check_source};
+use crate::guard::{Attachment, Residents, check_configuration, check_source};
 use crate::packet::{Ip, Packet, Payload, Quoted, Transport};
 use crate::policy::{Attempt, Decision};
 use crate::ports::{SCTP, TCP, UDP};
@@ -143,6 +143,9 @@ impl Judge<'_> {
             return Err(DropReason::UnknownEndpoint);
         }
         let Payload::Ip(ip) = &crossing.packet.payload else { return Ok(None) };
+        if let Attachment::Pod { .. } = crossing.to {
+            check_configuration(crossing.from, ip)?;
+        }
         if let Transport::Neighbour(_) = ip.transport {
             return Ok(None);
         }
@@ -176,16 +179,24 @@ impl Judge<'_> {
         verdict(self.table.decide(&group_attempt(network, ip)))
     }
 
-    /// Whether a pod lets in a broadcast or multicast packet.
-    #[must_use]
-    pub fn admits_group(&self, network: NetworkId, endpoint: EndpointId, packet: &Packet) -> bool {
-        match &packet.payload {
-            Payload::Arp(_) => true,
-            Payload::Ip(Ip { transport: Transport::Neighbour(_), .. }) => true,
-            Payload::Ip(ip) => {
-                self.table.decide_ingress(endpoint, &group_attempt(network, ip)).allows()
-            }
+    /// Judges whether a pod gets a broadcast or multicast packet.
+    ///
+    /// # Errors
+    /// The reason why it does not.
+    pub fn admits_group(
+        &self,
+        network: NetworkId,
+        from: Attachment,
+        endpoint: EndpointId,
+        packet: &Packet,
+    ) -> Verdict {
+        let Payload::Ip(ip) = &packet.payload else { return Ok(()) };
+        check_configuration(from, ip)?;
+        if let Transport::Neighbour(_) = ip.transport {
+            return Ok(());
         }
+        let ingress = self.table.decide_ingress(endpoint, &group_attempt(network, ip));
+        if ingress.allows() { Ok(()) } else { Err(DropReason::IngressDenied) }
     }
 
     /// A pod's port takes what is for that pod. An uplink takes nothing for anybody here: what

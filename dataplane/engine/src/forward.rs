@@ -266,12 +266,12 @@ impl Worker {
             checksum::complete(&mut frame, &context.packet);
         }
         let mut last = None;
-        let mut refused = false;
+        let mut reason = DropReason::UnknownDestination;
         for &to in context.scene.members(context.network) {
             match self.may_flood(context, to, frame.len(), now, to_pods) {
                 Flood::Yes => {}
-                Flood::Refused => {
-                    refused = true;
+                Flood::Refused(refusal) => {
+                    reason = refusal;
                     continue;
                 }
                 Flood::No => continue,
@@ -282,14 +282,7 @@ impl Worker {
         }
         match last {
             Some(to) => self.retag_and_enqueue(context, frame, to),
-            None => {
-                let reason = if refused {
-                    DropReason::IngressDenied
-                } else {
-                    DropReason::UnknownDestination
-                };
-                self.discard(context.scene, frame, context.from, reason);
-            }
+            None => self.discard(context.scene, frame, context.from, reason),
         }
     }
 
@@ -332,11 +325,10 @@ impl Worker {
         match scene.attachment(to) {
             Attachment::Uplink | Attachment::Host => Flood::Yes,
             Attachment::Pod { endpoint: Some(endpoint), .. } if to_pods => {
-                if judge.admits_group(context.network, endpoint, &context.packet) {
-                    Flood::Yes
-                } else {
-                    Flood::Refused
-                }
+                let from = scene.attachment(context.from);
+                judge
+                    .admits_group(context.network, from, endpoint, &context.packet)
+                    .map_or_else(Flood::Refused, |()| Flood::Yes)
             }
             Attachment::Pod { .. } => Flood::No,
         }
@@ -346,8 +338,8 @@ impl Worker {
 /// Whether a port gets a copy.
 enum Flood {
     Yes,
-    /// A pod's policies do not admit it.
-    Refused,
+    /// A pod does not get it, for this reason.
+    Refused(DropReason),
     /// It is not asked.
     No,
 }

@@ -454,8 +454,10 @@ fn a_unicast_packet_in_a_broadcast_frame_goes_nowhere() {
     frame[14..34].copy_from_slice(&header.to_bytes());
     let packet = Packet::parse(&frame).unwrap();
     assert_eq!(judge.group(NETWORK, &packet), Ok(()));
-    let admitted =
-        |name| judge.admits_group(NETWORK, world.table.endpoint_named(name).unwrap(), &packet);
-    assert!(admitted("shop/server"));
-    assert!(!admitted("shop/client"));
+    let admitted = |name| {
+        let endpoint = world.table.endpoint_named(name).unwrap();
+        judge.admits_group(NETWORK, Attachment::Uplink, endpoint, &packet)
+    };
+    assert_eq!(admitted("shop/server"), Ok(()));
+    assert_eq!(admitted("shop/client"), Err(DropReason::IngressDenied));
 }

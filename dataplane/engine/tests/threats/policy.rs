@@ -118,10 +118,8 @@ fn case_34_more_rules_than_16_bits_count(at: At) {
     // A rank cut to 16 bits would put the last rule of each before the first.
     story.rules(&[denial, &many, permission].concat());
     story.sends("client", tcp("client:4000", "server:80")).dropped(IngressDenied);
-    story.rules(&[permission, &many, denial].concat());
-    story.sends("client", tcp("client:4000", "server:80")).reaches("server");
     story.rules(&[&many, permission, denial].concat());
-    story.sends("client", tcp("client:4001", "server:80")).reaches("server");
+    story.sends("client", tcp("client:4000", "server:80")).reaches("server");
     story.sends("other", tcp("other:4000", "server:80")).dropped(IngressDenied);
 }
 

@@ -121,13 +121,12 @@ fn case_45_neighbours_and_routers_that_are_none(at: At) {
     story.sends("client", neighbour("client", "server", 137, &redirect)).dropped(RogueRouter);
     story.sends("uplink", neighbour("router", "server", 137, &redirect)).dropped(RogueRouter);
 
-    // From outside come routers, but nobody who is here.
-    story.sends("uplink", advertisement("router")).reaches("server");
+    // Routes of pods come from nowhere outside. What goes to all the gate gives to the node.
+    story.sends("uplink", advertisement("router")).dropped(RogueRouter);
     if at != At::Veths {
-        // On an uplink, the gate gives these to the node.
-        let to_all = to_all(advertisement("router"));
-        story.sends("uplink", to_all).reaches_all(&["client", "server", "other"]);
+        story.sends("uplink", to_all(advertisement("router"))).dropped(RogueRouter);
     }
+    // From there come neighbours, but nobody who is here.
     for whose in ["client", "node"] {
         let forged = neighbour("router", "server", 136, &answer(whose, cast.mac("router")));
         story.sends("uplink", forged).dropped(SpoofedNeighbour);
@@ -150,7 +149,11 @@ fn case_45_dhcp_servers_that_are_none(at: At) {
     // Who asks is no server.
     story.sends("client", udp("client:68", "router:67")).reaches("uplink");
     story.sends("client", udp("client:546", "router:547").v6()).reaches("uplink");
-    story.sends("uplink", udp("router:67", "client:68")).reaches("client");
+    // And no server outside tells a pod its addresses.
+    story.sends("uplink", udp("router:67", "client:68")).dropped(RogueDhcp);
+    story.sends("uplink", udp("router:547", "client:546").v6()).dropped(RogueDhcp);
+    let to_all = udp("router:67", "client:68").destination_address("255.255.255.255");
+    story.sends("uplink", to_all.destination_mac(Mac::BROADCAST)).dropped(RogueDhcp);
 }
 
 fn case_46_vlans_of_others(at: At) {
