@@ -102,7 +102,10 @@ pub fn complete(frame: &mut [u8], packet: &Packet) -> bool {
     }
     let end = ip.transport_offset + ip.transport_len;
     let Some(transport) = frame.get_mut(ip.transport_offset..end) else { return false };
-    let pseudo_header = pseudo_header_sum(ip, transport.len());
+    let covered = if ip.protocol == UDP { udp_datagram(transport) } else { Some(&*transport) };
+    let Some(len) = covered.map(<[u8]>::len) else { return false };
+    let Some(transport) = transport.get_mut(..len) else { return false };
+    let pseudo_header = pseudo_header_sum(ip, len);
     if !is_partial(transport, field_offset, &pseudo_header) {
         return false;
     }
@@ -222,6 +225,20 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_follows_a_datagram_is_not_covered() {
+        let mut frame = build(false, false, b"payload and more");
+        // The datagram ends eight bytes before the packet does.
+        frame[39] -= 8;
+        let offset = make_partial(&mut frame);
+        let packet = Packet::parse(&frame).unwrap();
+        let partial = !pseudo_header_sum(packet.ip().unwrap(), 16).ones_complement();
+        frame[offset..offset + 2].copy_from_slice(&partial.to_ne_bytes());
+        assert_eq!(is_whole(&frame), (false, true));
+        assert!(complete(&mut frame, &packet));
+        assert_eq!(is_whole(&frame), (true, true));
     }
 
     #[test]

@@ -254,6 +254,23 @@ impl Connections {
         slot.is_some()
     }
 
+    /// Forgets the connections of an account in a slice of the table, which begins at slot `from`
+    /// and is `max` slots long, at least one. Returns where the next slice begins, `None` after
+    /// the last.
+    pub fn forget(&mut self, account: Account, from: usize, max: usize) -> Option<usize> {
+        let end = from.saturating_add(max.max(1)).min(self.capacity());
+        for slot in from..end {
+            let Ok(slot) = u32::try_from(slot) else { break };
+            let Some(connection) = self.slab.get(slot) else { continue };
+            if connection.account() == account {
+                let hash = self.hasher.hash(connection.key());
+                self.vacate(hash, slot);
+                self.slab.release(slot);
+            }
+        }
+        (end < self.capacity()).then_some(end)
+    }
+
     /// Looks at connections that may have expired, and frees those that have. Takes `budget`
     /// steps at most, each of which is one connection or some time in which none is due.
     /// Returns how many it took: fewer than `budget` if nothing more is due.

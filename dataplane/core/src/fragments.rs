@@ -228,6 +228,13 @@ impl Fragments {
         part
     }
 
+    /// Forgets the datagrams of an account, of which there are no more than its share.
+    pub fn forget(&mut self, account: Account) {
+        while let Some(slot) = self.accounts.first_of(account) {
+            self.remove(slot);
+        }
+    }
+
     /// Looks at the next `budget` slots and frees those whose time is over.
     pub fn expire(&mut self, now: Time, budget: usize) {
         if self.index.is_empty() {

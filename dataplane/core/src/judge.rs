@@ -199,6 +199,26 @@ impl Judge<'_> {
         if ingress.allows() { Ok(()) } else { Err(DropReason::IngressDenied) }
     }
 
+    /// Judges whether a packet whose MAC nobody is known to have may be tried at a port.
+    ///
+    /// # Errors
+    /// The reason why it may not.
+    pub fn may_try(&self, network: NetworkId, to: Attachment, packet: &Packet) -> Verdict {
+        packet.ip().map_or(Ok(()), |ip| self.check_destination(network, to, ip))
+    }
+
+    /// What a packet would be attached to whose MAC nobody is known to have: the node, if it is
+    /// for that, else the outside.
+    #[must_use]
+    pub fn likely_attachment(&self, network: NetworkId, packet: &Packet) -> Attachment {
+        let party = packet.ip().map(|ip| self.table.party(network, ip.destination));
+        if party.is_some_and(|party| self.residents.is_local_node(party)) {
+            Attachment::Host
+        } else {
+            Attachment::Uplink
+        }
+    }
+
     /// A pod's port takes what is for that pod. An uplink takes nothing for anybody here: what
     /// policy lets them have must not leave the node.
     #[inline]
@@ -236,8 +256,10 @@ impl Judge<'_> {
             connections.remove(flow.hash, &flow.key);
             return Err(reason);
         }
-        if asks && !by_opener {
-            // Against the direction of an allowed connection it asks for another one.
+        let by_kept = self.established == Established::Keep && !is_echo(&ip.transport);
+        if asks && (!by_opener || by_kept) {
+            // Against the direction of an allowed connection it asks for another one. In its
+            // direction it may, too, by the ports of one that only lives on because it is kept.
             verdict(self.decide(&flow.key.five_tuple(flow.side)))?;
         }
         connection.follow(&ip.transport, ip.fragment.is_some(), by_opener)
@@ -250,9 +272,13 @@ impl Judge<'_> {
         ip: &Ip,
         flow: &FlowOf,
     ) -> Verdict {
+        let opening = flow.key.five_tuple(flow.side);
+        if !self.concerns_a_pod(&opening) {
+            return Ok(());
+        }
         let tracking =
             Tracking::opened_by(&ip.transport, self.midstream).ok_or(DropReason::NoConnection)?;
-        verdict(self.decide(&flow.key.five_tuple(flow.side)))?;
+        verdict(self.decide(&opening))?;
         // Who asks pays; what comes from outside is paid for by the pod that it is for.
         let account = crossing.from.account().or(crossing.to.account());
         let opening = Opening {
@@ -280,8 +306,14 @@ impl Judge<'_> {
         if ip.destination != quoted.source {
             return Err(DropReason::UnrelatedIcmp);
         }
-        let mut connection =
-            connections.find(flow.hash, &flow.key, self.now).ok_or(DropReason::UnrelatedIcmp)?;
+        let Some(mut connection) = connections.find(flow.hash, &flow.key, self.now) else {
+            let opening = flow.key.five_tuple(flow.side);
+            return if self.concerns_a_pod(&opening) {
+                Err(DropReason::UnrelatedIcmp)
+            } else {
+                Ok(())
+            };
+        };
         if !connection.has_sent(quoted, flow.side) {
             return Err(DropReason::UnrelatedIcmp);
         }
@@ -299,11 +331,20 @@ impl Judge<'_> {
         if connection.revision() == revision {
             return Ok(());
         }
-        if self.established == Established::Recheck {
+        // What nobody has answered is not established.
+        if self.established == Established::Recheck || connection.state().is_half_open() {
             verdict(self.decide(&connection.opening()))?;
         }
         connection.admit(revision);
         Ok(())
+    }
+
+    /// Whether either end is a pod, here or elsewhere. Policy has no say in what others send each
+    /// other, and so there is nothing to remember: whoever could fill the table with it would
+    /// take it from the pods.
+    fn concerns_a_pod(&self, flow: &FiveTuple) -> bool {
+        let is_pod = |address| matches!(self.table.party(flow.network, address), Party::Pod(_));
+        is_pod(flow.source) || is_pod(flow.destination)
     }
 
     fn decide(&self, opening: &FiveTuple) -> Decision {
@@ -327,6 +368,10 @@ fn asks_to_open(transport: &Transport) -> bool {
         Transport::Echo { request, .. } => *request,
         _ => false,
     }
+}
+
+fn is_echo(transport: &Transport) -> bool {
+    matches!(transport, Transport::Echo { .. })
 }
 
 /// Whether the packet is meant for more than one host.

@@ -9,7 +9,7 @@ use crossbeam::channel::Sender;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use sluice_core::conntrack::Connection;
+use sluice_core::conntrack::{Account, Connection};
 use sluice_core::fragments::DatagramId;
 use sluice_xdp::Frame;
 
@@ -102,6 +102,13 @@ pub(crate) enum Command {
     },
     Census {
         done: Sender<usize>,
+    },
+    /// Forget what counts against the account of a port that has gone: the slice of the
+    /// connections that begins at a slot, and datagrams. Answers where the next slice begins.
+    ForgetAccount {
+        account: Account,
+        from: usize,
+        done: Sender<Option<usize>>,
     },
     /// List the slice of the connections that begins at a slot. The list comes empty and with
     /// room for all of them, so that the worker need not allocate.

@@ -21,7 +21,7 @@ use crate::desk::{Command, Shared, Slice};
 use crate::error::EngineError;
 use crate::fdb::Fdb;
 use crate::io::QueueIo;
-use crate::port::{Port, PortId, PortKind, PortSpec};
+use crate::port::{Port, PortId, PortKind, PortSpec, account_of};
 use crate::scene::Scene;
 use crate::start::{SIGHTINGS_LEN, check_cores, prepare, spawn};
 use crate::stepped::ByHand;
@@ -307,6 +307,19 @@ impl Engine {
         while let Some(frame) = pool.take() {
             // The reserve has room for every frame that there is.
             let _ = self.inner.shared.reserve.push(frame);
+        }
+        // Nor does the next port of this number pay for what this one has opened.
+        for worker in 0..control.commands.len() {
+            let mut next = Some(0);
+            while let Some(from) = next {
+                let (done, forgotten) = unbounded();
+                let account = account_of(id);
+                control.command(worker, Command::ForgetAccount { account, from, done })?;
+                self.inner.wake(worker);
+                next = forgotten
+                    .recv_timeout(WORKER_PATIENCE)
+                    .map_err(|_| EngineError::WorkerStuck(worker))?;
+            }
         }
         // A station seen behind it must not be learned behind the next port of this number.
         for _ in 0..SIGHTINGS_LEN {

@@ -6,7 +6,7 @@ use sluice_core::checksum;
 use sluice_core::drop::DropReason;
 use sluice_core::fragments::FragmentKey;
 use sluice_core::guard::Attachment;
-use sluice_core::judge::{Crossing, Established, FlowOf, Judge};
+use sluice_core::judge::{Crossing, Established, FlowOf, Judge, Verdict};
 use sluice_core::packet::{Fragment, Packet};
 use sluice_core::time::Time;
 use sluice_xdp::Frame;
@@ -80,6 +80,9 @@ impl Worker {
         let owner = hash.map_or(self.index, |hash| self.owner(hash));
         if owner == self.index {
             self.proceed(&context, frame, now);
+        } else if let Err(reason) = self.guard(&context, now) {
+            // A flood of lies takes no room in anybody's inbox.
+            self.discard(scene, frame, from, reason);
         } else {
             self.hand_over(scene, owner, Handover::Judge { frame, from }, from);
         }
@@ -91,6 +94,12 @@ impl Worker {
             Ok(context) => self.proceed(&context, frame, now),
             Err(reason) => self.discard(scene, frame, from, reason),
         }
+    }
+
+    fn guard(&self, context: &Context<'_>, now: Time) -> Verdict {
+        let judge = context.judge(self.established, self.midstream, now);
+        let from = context.scene.attachment(context.from);
+        judge.guard(context.network, from, &context.packet)
     }
 
     #[inline]
@@ -209,7 +218,8 @@ impl Worker {
         }
         let Some(to) = scene.fdb.find(*network, packet.destination) else {
             self.take_flood_token(*from, now)?;
-            return Ok(Route { way: Way::Unknown, to: Attachment::Uplink });
+            let to = judge.likely_attachment(*network, packet);
+            return Ok(Route { way: Way::Unknown, to });
         };
         if to == *from {
             return Err(DropReason::SamePort);
@@ -323,6 +333,12 @@ impl Worker {
         }
         let judge = context.judge(self.established, self.midstream, now);
         match scene.attachment(to) {
+            to @ (Attachment::Uplink | Attachment::Host) if !to_pods => {
+                // What is for the node does not leave it.
+                judge
+                    .may_try(context.network, to, &context.packet)
+                    .map_or_else(Flood::Refused, |()| Flood::Yes)
+            }
             Attachment::Uplink | Attachment::Host => Flood::Yes,
             Attachment::Pod { endpoint: Some(endpoint), .. } if to_pods => {
                 let from = scene.attachment(context.from);
@@ -338,7 +354,7 @@ impl Worker {
 /// Whether a port gets a copy.
 enum Flood {
     Yes,
-    /// A pod does not get it, for this reason.
+    /// It does not get it, for this reason.
     Refused(DropReason),
     /// It is not asked.
     No,

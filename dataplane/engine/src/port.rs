@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crossbeam::utils::CachePadded;
 use sluice_core::address::{Mac, NetworkId};
+use sluice_core::conntrack::Account;
 
 use crate::counters::{PortCounters, Totals};
 
@@ -16,6 +17,11 @@ impl PortId {
     pub(crate) fn index(self) -> usize {
         usize::from(self.0)
     }
+}
+
+/// The account of a pod's port. The outside has the first; ports are fewer than accounts.
+pub(crate) fn account_of(port: PortId) -> Account {
+    Account(port.0.saturating_add(1))
 }
 
 /// What a port is.

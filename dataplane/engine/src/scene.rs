@@ -8,12 +8,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sluice_core::address::NetworkId;
-use sluice_core::conntrack::Account;
 use sluice_core::guard::{Attachment, Residents};
 use sluice_core::table::Table;
 
 use crate::fdb::Fdb;
-use crate::port::{Port, PortId, PortKind};
+use crate::port::{Port, PortId, PortKind, account_of};
 
 /// One state of the whole dataplane.
 #[derive(Debug)]
@@ -77,8 +76,7 @@ fn attach(id: PortId, port: &Port, table: &Table, residents: &mut Residents) -> 
             if let Some(endpoint) = endpoint {
                 residents.insert(table, endpoint);
             }
-            // The number 0 is the outside's; ports are fewer than accounts.
-            Attachment::Pod { mac: *mac, endpoint, account: Account(id.0.saturating_add(1)) }
+            Attachment::Pod { mac: *mac, endpoint, account: account_of(id) }
         }
         PortKind::Uplink => Attachment::Uplink,
         PortKind::Host => Attachment::Host,

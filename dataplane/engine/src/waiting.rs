@@ -90,6 +90,11 @@ impl WaitingRoom {
         if is_late { self.take_first(|_| true) } else { None }
     }
 
+    /// The next one that came from a port.
+    pub(crate) fn take_from(&mut self, port: PortId) -> Option<Waiting> {
+        self.take_first(|waiting| waiting.from == port)
+    }
+
     /// The next one of all.
     pub(crate) fn take(&mut self) -> Option<Waiting> {
         self.take_first(|_| true)

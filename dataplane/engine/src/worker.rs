@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crossbeam::channel::Receiver;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use sluice_core::conntrack::{Connection, Connections};
+use sluice_core::conntrack::{Account, Connection, Connections};
 use sluice_core::drop::DropReason;
 use sluice_core::flow::FlowHasher;
 use sluice_core::fragments::Fragments;
@@ -42,6 +42,9 @@ const EXPIRE_BUDGET: usize = 32;
 /// Slots of the connection table that are listed for the control side a turn: a few
 /// microseconds, even if a connection lives in each.
 pub(crate) const SLICE_LEN: usize = 512;
+
+/// Slots of the connection table that are freed for the control side a turn at most.
+const FORGET_LEN: usize = 128;
 
 /// Turns without a frame before a worker goes to sleep.
 const QUIET_TURNS: u32 = 200;
@@ -215,6 +218,10 @@ impl Worker {
                     // One slice a turn: frames come first, however many ask.
                     return;
                 }
+                Command::ForgetAccount { account, from, done } => {
+                    let _ = done.send(self.forget_account(account, from));
+                    return;
+                }
                 Command::Stop => self.stopping = true,
             }
         }
@@ -253,7 +260,15 @@ impl Worker {
                 self.pool.put(frame);
             }
         }
+        while let Some(waiting) = self.waiting.take_from(port) {
+            self.discard_without_port(waiting.frame);
+        }
         given_up.into_iter().map(|queue| queue.io).collect()
+    }
+
+    fn forget_account(&mut self, account: Account, from: usize) -> Option<usize> {
+        self.fragments.forget(account);
+        self.connections.forget(account, from, FORGET_LEN)
     }
 
     /// Every frame that this worker or its queues hold.

@@ -288,6 +288,33 @@ fn a_flow_opened_anew_keeps_its_slot() {
     assert_eq!(walk(&connections, 5, Time(0)), [vec![0, 2, 3, 4], vec![5]]);
 }
 
+#[test]
+fn an_account_is_forgotten_slice_by_slice_and_no_other() {
+    let (mut connections, hasher) = table(16);
+    let open = |connections: &mut Connections, n: u16, account: Account| {
+        let (key, opener) = tuple(n).key();
+        let opening = Opening { key, hash: hasher.hash(&key), opener, account, revision: 1 };
+        assert_eq!(connections.open(&opening, &DATAGRAM, false, Time(0)), Ok(true));
+    };
+    for n in 0..12 {
+        open(&mut connections, n, Account(n % 3));
+    }
+    let mut from = Some(0);
+    let mut slices = 0;
+    while let Some(here) = from {
+        from = connections.forget(Account(1), here, 5);
+        slices += 1;
+    }
+    assert_eq!(slices, 4);
+    let left: Vec<u16> = connections.iter(Time(0)).map(|it| it.opening().source_port).collect();
+    assert_eq!(left, [0, 2, 3, 5, 6, 8, 9, 11]);
+    // Its share is free again.
+    for n in 100..108 {
+        open(&mut connections, n, Account(1));
+    }
+    assert_eq!((connections.len(), connections.evicted()), (16, 0));
+}
+
 proptest! {
     /// A walk over a table that rests is `iter`, in slices of any length.
     #[test]

@@ -179,6 +179,18 @@ fn a_datagram_that_takes_too_long_is_forgotten() {
     assert!(fragments.is_empty());
 }
 
+#[test]
+fn an_account_that_is_forgotten_has_its_share_again() {
+    let mut fragments = table(4, 2);
+    for id in 0..2 {
+        assert!(fragments.take(id, bytes(0, 8, true)).is_ok());
+    }
+    let other = fragments.accept(&key(9), bytes(0, 8, true), Account(2), Time(1));
+    assert!(other.is_ok());
+    fragments.forget(POD);
+    assert_eq!(fragments.len(), 1);
+}
+
 proptest! {
     /// Against a plain set of bytes, in units of eight: any parts in any order.
     #[test]

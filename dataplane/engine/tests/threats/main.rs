@@ -29,6 +29,7 @@ mod beyond;
 mod fragments;
 mod headers;
 mod policy;
+mod ports;
 mod spoofing;
 mod state;
 mod table;

@@ -160,6 +160,10 @@ impl MemoryStage {
         Self { engine, wires: BTreeMap::from(wires), now: Time(1_000_000_000) }
     }
 
+    pub(crate) fn wire(&self, port: &str) -> &Wire {
+        &self.wires[port]
+    }
+
     pub(crate) fn stepped(&self) -> &Stepped {
         &self.engine
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sluice_core::address::Mac;
 use sluice_core::conntrack::state::{State, TcpState};
 use sluice_core::drop::DropReason::*;
 
@@ -28,6 +29,8 @@ tell!(
     case_30_a_policy_tightened_under_a_connection,
     case_30_kept_connections_outlive_the_policy_that_admitted_them,
     case_31_only_elapsed_time_ends_a_connection,
+    what_concerns_no_pod_takes_no_room,
+    a_kept_connection_is_not_begun_anew,
 );
 
 fn case_18_a_segment_from_the_middle_of_nothing(at: At) {
@@ -348,4 +351,35 @@ fn case_31_only_elapsed_time_ends_a_connection(at: At) {
     story.later(silence).nothing_happens();
     story.tracks(0);
     story.sends("client", talk.client_says("PA", b"hello?")).dropped(NoConnection);
+}
+
+fn what_concerns_no_pod_takes_no_room(at: At) {
+    let setting = Setting { connections: Some((16, 8)), ..Setting::default() };
+    let mut story = at.story_with(&setting, "all -> server; others denied");
+    let nobody = Mac([2, 9, 9, 9, 9, 9]);
+    for port in 1..=20 {
+        let there = udp(&format!("stranger:{port}"), "router:53").destination_mac(nobody);
+        story.sends("uplink", there).dropped(UnknownDestination);
+        let back = udp("router:53", &format!("stranger:{port}")).destination_mac(nobody);
+        story.sends("uplink", back).dropped(UnknownDestination);
+    }
+    story.tracks(0);
+    story.sends("client", tcp("client:4000", "server:80")).reaches("server");
+}
+
+fn a_kept_connection_is_not_begun_anew(at: At) {
+    let setting = Setting { keep: true, ..Setting::default() };
+    let mut story = at.story_with(&setting, "client -> server tcp/80; others denied");
+    let there = |flags, at, ack| tcp("client:4000", "server:80").flags(flags).numbers(at, ack);
+    let back = |flags, at, ack| tcp("server:80", "client:4000").flags(flags).numbers(at, ack);
+    story.sends("client", there("S", 1000, 0)).reaches("server");
+    story.sends("server", back("SA", 5000, 1001)).reaches("client");
+    story.sends("client", there("A", 1001, 5001)).reaches("server");
+    // One that nobody has answered is not established.
+    story.sends("client", tcp("client:4002", "server:80")).reaches("server");
+    story.rules("others denied");
+    story.sends("client", there("S", 900_000_000, 0)).dropped(IngressDenied);
+    story.sends("server", back("SA", 77_000_000, 900_000_001)).dropped(OutOfWindow);
+    story.sends("client", there("A", 1001, 5001)).reaches("server");
+    story.sends("client", tcp("client:4002", "server:80")).dropped(IngressDenied);
 }
