@@ -1,10 +1,14 @@
 //! How much memory the table of a large cluster takes, and what a change adds while both the old
-//! and the new table are held. Counted by the allocator, so the figures are exact.
+//! and the new table are held; and a connection table. Counted by the allocator, so the figures
+//! are exact.
 
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on stops")]
 
 use std::sync::Arc;
 
+use sluice_core::conntrack::state::Timeouts;
+use sluice_core::conntrack::{Connections, Limits};
+use sluice_core::flow::FlowHasher;
 use sluice_policy::compile::{CompileOptions, Compiler};
 use sluice_policy::model::Change;
 use sluice_policy::oracle::generate::{Large, large, many_blocks};
@@ -29,6 +33,16 @@ fn main() {
         measure(&format!("{size:?}"), || large(size));
     }
     measure("100,000 blocks", || many_blocks(100_000));
+    for connections_max in [65_536, 1_000_000] {
+        measure_connections(connections_max);
+    }
+}
+
+fn measure_connections(connections_max: u32) {
+    let before = held();
+    let limits = Limits { connections_max, account_connections_max: connections_max };
+    let connections = Connections::new(limits, Timeouts::default(), FlowHasher::seeded(1));
+    println!("{} connections: {:.1} MiB", connections.capacity(), mib(held() - before));
 }
 
 fn measure(what: &str, rules: impl Fn() -> sluice_policy::model::RuleSet) {
