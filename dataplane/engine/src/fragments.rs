@@ -82,7 +82,9 @@ impl Worker {
         }
         let from = context.from;
         let first = Handover::JudgeFirst { frame, from, datagram, asker: self.index };
-        self.hand_over(context.scene, owner, first, from);
+        if !self.hand_over(context.scene, owner, first, from) {
+            self.settle(context.scene, &datagram, None, now);
+        }
     }
 
     /// Judges a first fragment as the packet that it begins. Returns the revision of the table

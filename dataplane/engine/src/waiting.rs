@@ -1,9 +1,8 @@
 //! Where fragments wait for the verdict on the first one of their datagram.
 //!
-//! There is room for so many, and who floods takes from himself: the early ones of an account,
-//! whose first has not come, are bounded, and where all room is taken those of the account that
-//! has most give way. What waits for a first that is being judged, which takes a moment only,
-//! gives way to nobody.
+//! There is room for so many, and who floods takes from himself: what one account may have is
+//! bounded, and where all room is taken the account that has most gives way. Early ones, whose
+//! first has not come, give way to those whose first is being judged, which takes a moment only.
 
 use std::time::Duration;
 
@@ -19,6 +18,9 @@ pub(crate) const WAITING_MAX: usize = 256;
 
 /// Early ones of one account at most.
 const EARLY_MAX: usize = 64;
+
+/// Those of one account at most whose first is being judged.
+const PENDING_MAX: usize = 128;
 
 /// How long a fragment waits.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
@@ -40,13 +42,21 @@ pub(crate) struct Waiting {
 #[derive(Debug)]
 pub(crate) struct WaitingRoom {
     all: Vec<Waiting>,
-    /// How many early ones each account has, if any.
-    early: Vec<(Account, usize)>,
+    /// One for each account of which some wait.
+    shares: Vec<Share>,
+}
+
+/// How many of an account wait.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    account: Account,
+    early: usize,
+    pending: usize,
 }
 
 impl WaitingRoom {
     pub(crate) fn new() -> Self {
-        Self { all: Vec::with_capacity(WAITING_MAX), early: Vec::with_capacity(WAITING_MAX) }
+        Self { all: Vec::with_capacity(WAITING_MAX), shares: Vec::with_capacity(WAITING_MAX) }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -55,23 +65,22 @@ impl WaitingRoom {
 
     /// Takes one in. Returns the one that has no room: this, or another that gives way to it.
     pub(crate) fn admit(&mut self, waiting: Waiting) -> Option<Waiting> {
-        let own = self.early_of(waiting.account);
-        if waiting.is_early && own >= EARLY_MAX {
+        let Waiting { account, is_early, .. } = waiting;
+        let own = self.share(account).copied().unwrap_or(Share { account, early: 0, pending: 0 });
+        if own.of(is_early) >= if is_early { EARLY_MAX } else { PENDING_MAX } {
             return Some(waiting);
         }
         let mut gives_way = None;
         if self.all.len() >= WAITING_MAX {
-            let most = self.early.iter().max_by_key(|(_, count)| *count).copied();
-            let Some((heaviest, count)) = most.filter(|it| !waiting.is_early || it.1 > own) else {
-                return Some(waiting);
-            };
-            debug_assert!(count > 0);
-            gives_way = self.take_first(|it| it.is_early && it.account == heaviest);
+            let Some((loser, early)) = self.loser(&own, is_early) else { return Some(waiting) };
+            gives_way = self.take_first(|it| it.is_early == early && it.account == loser);
         }
-        if waiting.is_early {
-            match self.early.iter_mut().find(|(account, _)| *account == waiting.account) {
-                Some((_, count)) => *count += 1,
-                None => self.early.push((waiting.account, 1)),
+        match self.shares.iter_mut().find(|share| share.account == account) {
+            Some(share) => *share.of_mut(is_early) += 1,
+            None => {
+                let mut share = Share { account, early: 0, pending: 0 };
+                *share.of_mut(is_early) += 1;
+                self.shares.push(share);
             }
         }
         self.all.push(waiting);
@@ -103,21 +112,46 @@ impl WaitingRoom {
     fn take_first(&mut self, is_it: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
         let place = self.all.iter().position(is_it)?;
         let waiting = self.all.remove(place);
-        if waiting.is_early
-            && let Some(at) = self.early.iter().position(|(it, _)| *it == waiting.account)
-            && let Some((_, count)) = self.early.get_mut(at)
+        let at = self.shares.iter().position(|share| share.account == waiting.account);
+        if let Some(at) = at
+            && let Some(share) = self.shares.get_mut(at)
         {
-            *count -= 1;
-            if *count == 0 {
-                self.early.swap_remove(at);
+            *share.of_mut(waiting.is_early) -= 1;
+            if share.early + share.pending == 0 {
+                self.shares.swap_remove(at);
             }
         }
         Some(waiting)
     }
 
-    fn early_of(&self, account: Account) -> usize {
-        let own = self.early.iter().find(|(it, _)| *it == account);
-        own.map_or(0, |(_, count)| *count)
+    /// Who gives way to a newcomer where all room is taken: an account, and whether early ones of
+    /// it. Among its own kind a newcomer takes only from who has more.
+    fn loser(&self, own: &Share, is_early: bool) -> Option<(Account, bool)> {
+        let most = |early: bool| {
+            let most = self.shares.iter().max_by_key(|share| share.of(early));
+            most.filter(|share| share.of(early) > 0)
+        };
+        let has_more = |share: &&Share| share.of(is_early) > own.of(is_early);
+        match (most(true), is_early) {
+            (Some(most), false) => Some((most.account, true)),
+            (Some(most), true) => Some(most).filter(has_more).map(|it| (it.account, true)),
+            (None, true) => None,
+            (None, false) => most(false).filter(has_more).map(|it| (it.account, false)),
+        }
+    }
+
+    fn share(&self, account: Account) -> Option<&Share> {
+        self.shares.iter().find(|share| share.account == account)
+    }
+}
+
+impl Share {
+    fn of(&self, is_early: bool) -> usize {
+        if is_early { self.early } else { self.pending }
+    }
+
+    fn of_mut(&mut self, is_early: bool) -> &mut usize {
+        if is_early { &mut self.early } else { &mut self.pending }
     }
 }
 
@@ -244,11 +278,14 @@ mod tests {
         }
         assert!((50..=53).contains(&given), "a fifth of it: {given}");
         assert_eq!(bed.room.len(), WAITING_MAX);
-        // What is being judged gets all the room there is, and gives it up to nobody.
-        for _ in 0..WAITING_MAX {
-            assert!(bed.admit(5, 2, false).is_some_and(|loser| loser != 5));
+        // What is being judged gets what early ones have, up to its own bound.
+        for account in [5, 6] {
+            for _ in 0..PENDING_MAX {
+                assert!(bed.admit(account, 2, false).is_some_and(|loser| loser != account));
+            }
+            assert_eq!(bed.admit(account, 2, false), Some(account));
         }
-        assert_eq!(bed.admit(6, 3, false), Some(6));
-        assert_eq!(bed.admit(6, 3, true), Some(6));
+        assert_eq!(bed.admit(7, 3, true), Some(7), "nobody early is left to take from");
+        assert!(bed.admit(7, 3, false).is_some_and(|loser| loser != 7));
     }
 }

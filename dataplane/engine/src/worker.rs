@@ -351,30 +351,36 @@ impl Worker {
         let owners = scene.port(to).map_or(&[][..], |port| &port.workers);
         let owner = owners.get(self.index % owners.len().max(1)).copied();
         match owner.filter(|owner| *owner != self.index) {
-            Some(owner) => self.hand_over(scene, owner, Handover::Send { frame, to }, to),
+            Some(owner) => {
+                self.hand_over(scene, owner, Handover::Send { frame, to }, to);
+            }
             // The queue is gone already, or not there yet.
             None => self.discard(scene, frame, to, DropReason::PortGone),
         }
     }
 
-    /// Leaves a frame with another worker; what does not fit is a drop on `accountable`.
+    /// Leaves a frame with another worker; what does not fit is a drop on `accountable`. Returns
+    /// whether it fitted.
     pub(crate) fn hand_over(
         &mut self,
         scene: &Scene,
         worker: usize,
         handover: Handover,
         accountable: PortId,
-    ) {
+    ) -> bool {
         let refused = match self.shared.desks.get(worker) {
             Some(desk) => desk.inbox.push(handover).err(),
             None => Some(handover),
         };
-        match refused.map(Handover::into_frame) {
-            None => self.to_wake |= 1 << worker,
-            Some(Some(frame)) => self.discard(scene, frame, accountable, DropReason::HandoverFull),
-            // Without word of a verdict the rest of the datagram waits in vain, and is dropped.
-            Some(None) => {}
+        let Some(refused) = refused else {
+            self.to_wake |= 1 << worker;
+            return true;
+        };
+        // Without word of a verdict the rest of the datagram waits in vain, and is dropped.
+        if let Some(frame) = refused.into_frame() {
+            self.discard(scene, frame, accountable, DropReason::HandoverFull);
         }
+        false
     }
 
     /// Drops a frame on the account of a port.

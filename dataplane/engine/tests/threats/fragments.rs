@@ -111,14 +111,14 @@ fn case_03_fragments_that_overlap(at: At) {
 }
 
 fn case_03_a_part_that_waits_from_an_earlier_datagram(at: At) {
-    let setting = Setting { timeout: Some(Duration::from_millis(400)), ..Setting::default() };
+    let setting = Setting { timeout: Some(Duration::from_millis(100)), ..Setting::default() };
     let mut story = at.story_with(&setting, "client -> server tcp/80; others denied");
     let segment = tcp("client:4000", "server:80").data(&[7; 60]);
     // It would put other flags in place of those that are judged, and its datagram is forgotten
     // when the first one comes that bears the same identification.
     let forgery = segment.clone().forged_piece(8, &[0x50; 16], true);
     story.sends("client", forgery).held();
-    story.later(Duration::from_millis(450)).nothing_happens();
+    story.later(Duration::from_millis(110)).nothing_happens();
     story.sends("client", segment.piece(0, Some(24))).reaches("server");
     story.later(TOO_LONG).have(given_up("client", 1));
 }

@@ -72,13 +72,13 @@ pub(crate) trait Stage {
 }
 
 impl Setting {
-    pub(crate) fn config(&self, workers: usize) -> EngineConfig {
+    pub(crate) fn config(&self, cores: Vec<usize>) -> EngineConfig {
         let default = EngineConfig::default();
         let own = default.connections_max;
         let (connections_max, pod_connections_max) =
             self.connections.unwrap_or((own, default.pod_connections_max));
         EngineConfig {
-            cores: (0..workers).collect(),
+            cores,
             connections_max,
             pod_connections_max,
             timeouts: self.timeout.map_or(default.timeouts, timeouts),
@@ -142,7 +142,7 @@ pub(crate) const WIRE_LEN: usize = 400;
 impl MemoryStage {
     pub(crate) fn new(setting: &Setting, workers: usize) -> Self {
         let (umem, pool) = Umem::in_memory(FRAMES).unwrap();
-        let config = setting.config(workers);
+        let config = setting.config((0..workers).collect());
         let engine = Stepped::start(&config, umem, pool, FlowHasher::seeded(SEED)).unwrap();
         let wires = PORTS.map(|port| {
             let (wire, queue) = Wire::new(WIRE_LEN);

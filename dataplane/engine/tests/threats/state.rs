@@ -338,13 +338,13 @@ fn case_30_kept_connections_outlive_the_policy_that_admitted_them(at: At) {
 }
 
 fn case_31_only_elapsed_time_ends_a_connection(at: At) {
-    let silence = Duration::from_millis(1500);
+    let silence = Duration::from_secs(3);
     let setting = Setting { timeout: Some(silence), ..Setting::default() };
     let mut story = at.story_with(&setting, "client -> server tcp/80; others denied");
     let mut talk = Talk::open(&mut story, "client:4000", "server:80");
     // Time goes by in small steps, and the connection is used in each.
-    for _ in 0..4 {
-        story.later(Duration::from_millis(400)).nothing_happens();
+    for _ in 0..8 {
+        story.later(Duration::from_millis(500)).nothing_happens();
         talk.goes_on(&mut story);
     }
     story.tracks(1);

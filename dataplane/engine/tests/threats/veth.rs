@@ -67,7 +67,8 @@ impl VethStage {
             lab.veth(&pods, &far, &node, port, &VethOptions::default()).unwrap();
         }
         let (umem, pool) = Umem::in_memory(FRAMES).unwrap();
-        let cores = std::thread::available_parallelism().map_or(1, |count| count.get().min(2));
+        let allowed = core_affinity::get_core_ids().unwrap();
+        let cores = allowed.into_iter().map(|core| core.id).take(2).collect();
         let engine = Engine::start(&setting.config(cores), umem, pool).unwrap();
         let pins = lab.bpffs().unwrap();
         let ports = Ports::new(Arc::new(engine), pins.clone());
