@@ -148,7 +148,7 @@ fn pod_ip(ip: &Ip, mac: Mac, is_own: impl Fn(IpAddr) -> bool) -> Result<(), Drop
         Transport::IcmpOther { icmp_type: 130..=132 | 143 } if ip.source.is_ipv6() => {
             Err(DropReason::UnsupportedIcmp)
         }
-        _ if !is_own(ip.source) => Err(DropReason::SpoofedAddress),
+        _ if !is_own(ip.source) => Err(spoofed(ip)),
         Transport::Udp(ports) if is_dhcp_answer(ports) => Err(DropReason::RogueDhcp),
         _ => Ok(()),
     }
@@ -213,7 +213,13 @@ fn other_ip(ip: &Ip, is_foreign: impl Fn(IpAddr) -> bool) -> Result<(), DropReas
         hop_limit_255(ip)?;
         return if is_foreign(claims) { Ok(()) } else { Err(DropReason::SpoofedNeighbour) };
     }
-    if is_foreign(ip.source) { Ok(()) } else { Err(DropReason::SpoofedAddress) }
+    if is_foreign(ip.source) && ip.source != ip.destination { Ok(()) } else { Err(spoofed(ip)) }
+}
+
+/// What is wrong with a source address that is not the sender's. Nobody but its owner could mean
+/// a packet from an address to itself.
+fn spoofed(ip: &Ip) -> DropReason {
+    if ip.source == ip.destination { DropReason::Martian } else { DropReason::SpoofedAddress }
 }
 
 fn hop_limit_255(ip: &Ip) -> Result<(), DropReason> {
@@ -228,9 +234,8 @@ fn link_local_of(mac: Mac) -> IpAddr {
     Ipv6Addr::new(0xfe80, 0, 0, 0, w, x, y, z).into()
 }
 
-/// Refuses addresses that nobody can have on a network (RFC 1122, 3.2.1.3; RFC 6890), and
-/// packets from an address to itself, which never need one. Neighbour discovery may come from
-/// the unspecified address (RFC 4861, 7.1.1).
+/// Refuses addresses that nobody can have on a network (RFC 1122, 3.2.1.3; RFC 6890).
+/// Neighbour discovery may come from the unspecified address (RFC 4861, 7.1.1).
 #[inline]
 fn check_martian(ip: &Ip) -> Result<(), DropReason> {
     let may_be_nobody = matches!(ip.transport, Transport::Neighbour(_));
@@ -251,7 +256,7 @@ fn check_martian(ip: &Ip) -> Result<(), DropReason> {
         // The parser makes no such pair.
         _ => true,
     };
-    if is_martian || ip.source == ip.destination { Err(DropReason::Martian) } else { Ok(()) }
+    if is_martian { Err(DropReason::Martian) } else { Ok(()) }
 }
 
 /// 0.0.0.0/8 and 127.0.0.0/8.

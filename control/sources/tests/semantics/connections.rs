@@ -48,7 +48,7 @@ fn rule_23_replies_pass_though_the_reverse_is_denied() {
         assert_eq!(world.udp("x/a:4000", "y/b:53"), OK);
         assert_eq!(world.udp("y/b:53", "x/a:4000"), OK, "an answer");
         assert_eq!(world.sctp("x/a:4000", "y/b:9"), OK);
-        assert_eq!(world.sctp("y/b:9", "x/a:4000"), OK, "an answer");
+        assert_eq!(world.sctp_answer("y/b:9", "x/a:4000"), OK, "an answer");
     }
 }
 
@@ -131,6 +131,7 @@ fn rule_24_keep_lets_connections_live_on_and_no_others_begin() {
         world.established = Established::Keep;
         assert_eq!(world.handshake("x/a:4000", "y/b:80"), OK);
         assert_eq!(world.udp("x/a:4000", "y/b:53"), OK);
+        assert_eq!(world.udp("y/b:53", "x/a:4000"), OK);
         world.publish(&on_a("policyTypes: [Ingress, Egress]"));
         assert_eq!(world.tcp("x/a:4000", "y/b:80", "A"), OK);
         assert_eq!(world.tcp("y/b:80", "x/a:4000", "A"), OK);

@@ -97,12 +97,23 @@ impl World {
         self.send(name(from), name(to), &frame)
     }
 
+    /// An INIT.
     pub(crate) fn sctp(&mut self, from: &str, to: &str) -> Verdict {
+        self.sctp_packet(from, to, 0, 1)
+    }
+
+    /// The INIT ACK that answers it.
+    pub(crate) fn sctp_answer(&mut self, from: &str, to: &str) -> Verdict {
+        self.sctp_packet(from, to, 7, 2)
+    }
+
+    fn sctp_packet(&mut self, from: &str, to: &str, tag: u32, chunk: u8) -> Verdict {
         let [(from, source), (to, destination)] = [end(from), end(to)];
         let mut header = [source.to_be_bytes(), destination.to_be_bytes()].concat();
-        // Tag 0, no CRC, and an INIT with tag 7 and one stream each way.
+        header.extend(tag.to_be_bytes());
+        // No CRC; then what INIT and INIT ACK have in common: a tag, and one stream each way.
         header.resize(12, 0);
-        header.extend([1, 0, 0, 20, 0, 0, 0, 7, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
+        header.extend([chunk, 0, 0, 20, 0, 0, 0, 7, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1]);
         let mut frame = Vec::new();
         ip(self.family, from, to).write(&mut frame, IpNumber::SCTP, &header).unwrap();
         self.send(from, to, &frame)
