@@ -89,16 +89,16 @@ impl World {
         world
     }
 
-    /// The same with all flows open and answered, their deadlines spread over their time-out.
+    /// The same with all flows ongoing, their deadlines spread over their time-out.
     fn established(count: u32) -> Self {
         let mut world = Self::new(count, count);
-        let span = world.connections.timeouts().udp_replied;
+        let span = world.connections.timeouts().udp_ongoing;
         let mut order = world.flows.clone();
         world.numbers.shuffle(&mut order);
         for flow in &order {
             world.now = world.now + span / count;
             world.open(flow);
-            world.packet(flow, false);
+            world.keep(flow);
             world.connections.expire(world.now, BATCH);
         }
         world.flows = order;
@@ -107,6 +107,12 @@ impl World {
 
     fn open(&mut self, flow: &Opening) {
         assert!(self.connections.open(flow, &DATAGRAM, false, self.now).unwrap());
+    }
+
+    /// An answer, and what the opener says to it.
+    fn keep(&mut self, flow: &Opening) {
+        self.packet(flow, false);
+        self.packet(flow, true);
     }
 
     fn packet(&mut self, flow: &Opening, by_opener: bool) {
@@ -228,7 +234,7 @@ fn sweeps_of_all(count: u32, kept_alive: bool) -> Vec<f64> {
     world.numbers.shuffle(&mut flows);
     flows.iter().for_each(|flow| world.open(flow));
     if kept_alive {
-        flows.iter().for_each(|flow| world.packet(flow, false));
+        flows.iter().for_each(|flow| world.keep(flow));
     }
     world.now = world.now + world.connections.timeouts().udp_single + Duration::from_secs(1);
     let mut micros = Vec::new();

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use sluice_core::address::NetworkId;
-use sluice_core::conntrack::state::{State, Timeouts};
+use sluice_core::conntrack::state::{State, Timeouts, Turn};
 use sluice_core::conntrack::{Account, Connections, Found, Limits, NoRoom, Opening};
 use sluice_core::flow::{FiveTuple, FlowHasher};
 use sluice_core::packet::{Chunks, Ports, SctpPacket, Segment, TcpFlags, Transport};
@@ -58,8 +58,8 @@ struct Entry {
     flow: u8,
     account: Account,
     deadline: Time,
-    /// The step at which it began to be one that gives way.
-    yields: Option<u32>,
+    /// Whether it gives way only after others, and the step at which that began.
+    yields: Option<(bool, u32)>,
 }
 
 struct World {
@@ -124,7 +124,8 @@ impl World {
         let Some(mut found) = self.found(step.flow) else { return };
         let before = found.state();
         let by_opener = step.more & BY_RESPONDER == 0;
-        let followed = found.follow(&transport(step.flow, step.more, by_opener), false, by_opener);
+        let packet = transport(step.flow, step.more, by_opener);
+        let followed = found.follow(&packet, false, by_opener);
         let after = found.state();
         let lasts = self.connections.timeouts().of(after);
         let Some(entry) = self.living.iter_mut().find(|entry| entry.flow == step.flow) else {
@@ -134,10 +135,13 @@ impl World {
             assert_eq!(before, after, "{step:?}: a packet that is dropped changes nothing");
             return;
         }
-        if before != after || !after.is_closed() {
+        if before != after || !can_be_anybodys(&packet) {
             entry.deadline = self.now + lasts;
         }
-        entry.yields = gives_way(after).then(|| entry.yields.unwrap_or(self.step));
+        entry.yields = turn(after).map(|later| match entry.yields {
+            Some(before) if before.0 == later => before,
+            _ => (later, self.step),
+        });
     }
 
     fn open(&mut self, step: Step) {
@@ -170,7 +174,7 @@ impl World {
             let (state, revision) = (found.state(), found.revision());
             assert_eq!(revision, u64::from(step.flow));
             let deadline = self.now + self.connections.timeouts().of(state);
-            let yields = gives_way(state).then_some(self.step);
+            let yields = turn(state).map(|later| (later, self.step));
             self.living.push(Entry { flow: step.flow, account, deadline, yields });
         }
     }
@@ -265,8 +269,18 @@ struct Counts {
     evicted: u64,
 }
 
-fn gives_way(state: State) -> bool {
-    state.is_half_open() || state.is_closed()
+/// Whether a connection gives way only after others; `None` if not at all.
+fn turn(state: State) -> Option<bool> {
+    state.turn().map(|turn| turn == Turn::Second)
+}
+
+/// Whether it proves nothing about a connection that it changes nothing about.
+fn can_be_anybodys(packet: &Transport) -> bool {
+    match packet {
+        Transport::Tcp(it) => it.flags.has(TcpFlags::SYN) || it.flags.has(TcpFlags::RST),
+        Transport::Sctp(it) => it.chunks.init.is_some(),
+        _ => false,
+    }
 }
 
 fn tuple(flow: u8) -> FiveTuple {

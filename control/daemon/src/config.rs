@@ -73,7 +73,8 @@ pub(crate) struct TimeoutSeconds {
     sctp_closing: u32,
     sctp_closed: u32,
     udp_single: u32,
-    udp_replied: u32,
+    udp_answered: u32,
+    udp_ongoing: u32,
     echo: u32,
     opaque: u32,
     fragments: u32,
@@ -195,7 +196,8 @@ impl Default for TimeoutSeconds {
             sctp_closing: seconds(timeouts.sctp_closing),
             sctp_closed: seconds(timeouts.sctp_closed),
             udp_single: seconds(timeouts.udp_single),
-            udp_replied: seconds(timeouts.udp_replied),
+            udp_answered: seconds(timeouts.udp_answered),
+            udp_ongoing: seconds(timeouts.udp_ongoing),
             echo: seconds(timeouts.echo),
             opaque: seconds(timeouts.opaque),
             fragments: seconds(timeouts.fragments),
@@ -303,7 +305,7 @@ impl Config {
 }
 
 impl TimeoutSeconds {
-    fn named(&self) -> [(&'static str, u32); 13] {
+    fn named(&self) -> [(&'static str, u32); 14] {
         [
             ("tcp_opening", self.tcp_opening),
             ("tcp_established", self.tcp_established),
@@ -314,7 +316,8 @@ impl TimeoutSeconds {
             ("sctp_closing", self.sctp_closing),
             ("sctp_closed", self.sctp_closed),
             ("udp_single", self.udp_single),
-            ("udp_replied", self.udp_replied),
+            ("udp_answered", self.udp_answered),
+            ("udp_ongoing", self.udp_ongoing),
             ("echo", self.echo),
             ("opaque", self.opaque),
             ("fragments", self.fragments),
@@ -333,7 +336,8 @@ impl TimeoutSeconds {
             sctp_closing: seconds(self.sctp_closing),
             sctp_closed: seconds(self.sctp_closed),
             udp_single: seconds(self.udp_single),
-            udp_replied: seconds(self.udp_replied),
+            udp_answered: seconds(self.udp_answered),
+            udp_ongoing: seconds(self.udp_ongoing),
             echo: seconds(self.echo),
             opaque: seconds(self.opaque),
             fragments: seconds(self.fragments),

@@ -11,8 +11,9 @@
 //! Expired entries are not found any more from the moment that they expire, and are swept up a
 //! few at a time.
 //!
-//! When room is short, connections that nobody has answered, or that are closed, give way to
-//! newcomers. What has been answered is never pushed out.
+//! When room is short, connections give way to newcomers: those that nobody has answered or that
+//! are closed, then those that have been answered and no more (see [`state::Turn`]). What is
+//! established or goes back and forth is never pushed out.
 //!
 //! An entry stays in its slot for as long as it lives, whatever happens to others, and so does
 //! a connection that is opened anew in place of one that has ended. So the table can be walked
@@ -34,7 +35,6 @@ use crate::flow::{FlowHasher, FlowKey, Side};
 use crate::packet::Transport;
 use crate::time::Time;
 use accounts::Accounts;
-use connection::gives_way;
 use index::Index;
 use slab::Slab;
 use state::Timeouts;
@@ -238,8 +238,8 @@ impl Connections {
         self.index.insert(opening.hash, slot);
         self.wheel.arm(slot, deadline);
         self.accounts.enter(opening.account);
-        if gives_way(state) {
-            self.accounts.give_way(opening.account, slot);
+        if let Some(turn) = state.turn() {
+            self.accounts.give_way(opening.account, turn, slot);
         }
         Ok(())
     }

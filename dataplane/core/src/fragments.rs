@@ -13,6 +13,7 @@ use hashbrown::HashTable;
 use crate::address::NetworkId;
 use crate::conntrack::Account;
 use crate::conntrack::accounts::Accounts;
+use crate::conntrack::state::Turn;
 use crate::drop::DropReason;
 use crate::flow::FlowHasher;
 use crate::packet::{Fragment, Ip};
@@ -288,7 +289,7 @@ impl Fragments {
             *place = Some(Datagram { id, account, deadline, fate: Fate::Open, pieces });
         }
         self.accounts.enter(account);
-        self.accounts.give_way(account, slot);
+        self.accounts.give_way(account, Turn::First, slot);
         let (slots, hasher) = (&self.slots, &self.hasher);
         self.index.insert_unique(hash, slot, |&slot| match slots.get(slot as usize) {
             Some(Some(datagram)) => hasher.hash(&datagram.id.key),

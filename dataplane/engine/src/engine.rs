@@ -181,8 +181,7 @@ impl Engine {
         desks.map(|desk| desk.connections_len.load(Relaxed)).collect()
     }
 
-    /// Connections of each worker, half-open or closed, that have given way to others for want
-    /// of room.
+    /// Connections of each worker that have given way to others for want of room.
     #[must_use]
     pub fn evicted(&self) -> Vec<u64> {
         let desks = self.inner.shared.desks.iter();

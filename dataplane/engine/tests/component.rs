@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use sluice_core::address::{Mac, NetworkId};
-use sluice_core::conntrack::state::{State, TcpState, Timeouts};
+use sluice_core::conntrack::state::{Exchange, State, TcpState, Timeouts};
 use sluice_core::drop::DropReason;
 use sluice_core::ports::{PortMatch, PortSet, Rank, UDP};
 use sluice_core::table::{
@@ -395,7 +395,7 @@ fn garbage_is_counted_and_every_frame_comes_back() {
 /// Time-outs that no test waits for.
 fn endless() -> Timeouts {
     let day = Duration::from_secs(24 * 60 * 60);
-    Timeouts { tcp_opening: day, udp_single: day, udp_replied: day, ..Timeouts::default() }
+    Timeouts { tcp_opening: day, udp_single: day, udp_answered: day, ..Timeouts::default() }
 }
 
 /// Sends frames from one wire to another and waits until all have arrived.
@@ -455,7 +455,8 @@ fn a_walk_visits_every_connection_of_every_worker_once() {
     settle(&engine, 1601);
     assert!(engine.connections().iter().all(|count| *count > 600), "both workers had flows");
 
-    let state = |port| State::Udp { replied: port == all.start };
+    let state =
+        |port| State::Udp(if port == all.start { Exchange::Answered } else { Exchange::Single });
     let opened: Vec<(u16, State)> = all.clone().map(|port| (port, state(port))).collect();
     assert_eq!(walk(&engine), opened);
 }

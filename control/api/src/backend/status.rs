@@ -65,7 +65,7 @@ pub struct WorkerStatus {
     pub revision: u64,
     /// The connections that it tracks.
     pub connections: u64,
-    /// Connections, half-open or closed, that have given way to others for want of room.
+    /// Connections that have given way to others for want of room.
     pub evicted: u64,
 }
 

@@ -1,7 +1,8 @@
 //! What each account holds, and who gives way when room is short.
 //!
 //! ```text
-//! account --> slots of connections that may give way, in the order in which they came
+//! account --> slots of connections that may give way: for each turn those whose turn it is, in
+//!             the order in which it became theirs
 //! class   --> accounts that have 2^class of these or more, and fewer than twice as many
 //! ```
 //!
@@ -10,10 +11,14 @@
 
 use crate::conntrack::Account;
 use crate::conntrack::list::Lists;
+use crate::conntrack::state::Turn;
 
 /// How many accounts there are.
 #[expect(clippy::cast_possible_truncation, reason = "accounts have numbers of 16 bits")]
 const ACCOUNTS: u32 = Account::COUNT as u32;
+
+/// First and second.
+const TURNS: u32 = 2;
 
 /// One for each number of slots from 1 to 2^31, halves cut off.
 const CLASSES: u32 = 32;
@@ -23,7 +28,7 @@ const CLASSES: u32 = 32;
 pub(crate) struct Accounts {
     held_max: u32,
     shares: Box<[Share]>,
-    /// A list for each account.
+    /// A list for each turn and account.
     yielding: Lists,
     /// A list for each class; what stands in it are accounts.
     classes: Lists,
@@ -46,7 +51,7 @@ impl Accounts {
         Self {
             held_max,
             shares: vec![Share::default(); Account::COUNT].into_boxed_slice(),
-            yielding: Lists::new(slots, ACCOUNTS),
+            yielding: Lists::new(slots, TURNS * ACCOUNTS),
             classes: Lists::new(ACCOUNTS, CLASSES),
             occupied: 0,
         }
@@ -76,11 +81,14 @@ impl Accounts {
         }
     }
 
-    /// Notes that a slot of an account may give way from now on, if it may not already.
+    /// Notes that a slot of an account may give way from now on, after those whose turn it is
+    /// already.
     #[inline]
-    pub(crate) fn give_way(&mut self, account: Account, slot: u32) {
-        if !self.yielding.is_linked(slot) {
-            self.yielding.push_back(account.0.into(), slot);
+    pub(crate) fn give_way(&mut self, account: Account, turn: Turn, slot: u32) {
+        let gave_way = self.yielding.is_linked(slot);
+        self.yielding.unlink(slot);
+        self.yielding.push_back(list_of(account.0.into(), turn), slot);
+        if !gave_way {
             self.count(account, |yielding| yielding + 1);
         }
     }
@@ -97,7 +105,7 @@ impl Accounts {
     /// The slot of an account that gives way first.
     #[inline]
     pub(crate) fn first_of(&self, account: Account) -> Option<u32> {
-        self.exists(account).then(|| self.yielding.front(account.0.into())).flatten()
+        self.exists(account).then(|| self.front(account.0.into())).flatten()
     }
 
     /// The slot that gives way first to a newcomer of an account: one of its own if nobody has
@@ -107,9 +115,15 @@ impl Accounts {
         let highest = self.occupied.checked_ilog2()?;
         let own = self.shares.get(usize::from(newcomer.0))?.yielding;
         if own.checked_ilog2() == Some(highest) {
-            return self.yielding.front(newcomer.0.into());
+            return self.front(newcomer.0.into());
         }
-        self.yielding.front(self.classes.front(highest)?)
+        self.front(self.classes.front(highest)?)
+    }
+
+    #[inline]
+    fn front(&self, account: u32) -> Option<u32> {
+        let of = |turn| self.yielding.front(list_of(account, turn));
+        of(Turn::First).or_else(|| of(Turn::Second))
     }
 
     fn exists(&self, account: Account) -> bool {
@@ -140,6 +154,15 @@ impl Accounts {
     }
 }
 
+/// The list of an account's slots whose turn it is.
+#[inline]
+fn list_of(account: u32, turn: Turn) -> u32 {
+    match turn {
+        Turn::First => account,
+        Turn::Second => ACCOUNTS + account,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::VecDeque;
@@ -151,36 +174,46 @@ mod tests {
     proptest! {
         #[test]
         fn who_has_most_gives_way_first(
-            steps in prop::collection::vec((0u8..5, 0u32..64, 0u16..5), 0..300),
+            steps in prop::collection::vec((0u8..6, 0u32..64, 0u16..5), 0..300),
         ) {
             let mut accounts = Accounts::new(64, u32::MAX);
             let mut owners = [None; 64];
-            let mut queues = vec![VecDeque::new(); 5];
+            let mut queues = vec![[const { VecDeque::new() }; 2]; 5];
+            let turns = [Turn::First, Turn::Second];
             for (step, slot, account) in steps {
                 match (step, owners[slot as usize]) {
                     (0..=2, None) => {
                         accounts.enter(Account(account));
-                        accounts.give_way(Account(account), slot);
+                        let turn = usize::from(step % 2);
+                        accounts.give_way(Account(account), turns[turn], slot);
                         owners[slot as usize] = Some(account);
-                        queues[usize::from(account)].push_back(slot);
+                        queues[usize::from(account)][turn].push_back(slot);
                     }
                     (3, Some(owner)) => {
                         accounts.hold_fast(Account(owner), slot);
-                        queues[usize::from(owner)].retain(|other| *other != slot);
+                        forget(&mut queues[usize::from(owner)], slot);
                     }
                     (4, Some(owner)) => {
                         accounts.leave(Account(owner), slot);
                         owners[slot as usize] = None;
-                        queues[usize::from(owner)].retain(|other| *other != slot);
+                        forget(&mut queues[usize::from(owner)], slot);
+                    }
+                    (5, Some(owner)) => {
+                        let queues = &mut queues[usize::from(owner)];
+                        forget(queues, slot);
+                        accounts.give_way(Account(owner), Turn::Second, slot);
+                        queues[1].push_back(slot);
                     }
                     _ => {}
                 }
-                let most = queues.iter().map(VecDeque::len).max().unwrap();
+                let queues: Vec<Vec<u32>> =
+                    queues.iter().map(|queues| queues.iter().flatten().copied().collect()).collect();
+                let most = queues.iter().map(Vec::len).max().unwrap();
                 for (account, queue) in (0..).zip(&queues) {
                     let account = Account(account);
-                    prop_assert_eq!(accounts.first_of(account), queue.front().copied());
+                    prop_assert_eq!(accounts.first_of(account), queue.first().copied());
                     let first = accounts.first_for(account);
-                    let payer = queues.iter().find(|queue| queue.front().copied() == first);
+                    let payer = queues.iter().find(|queue| queue.first().copied() == first);
                     match payer {
                         None => prop_assert!(most == 0 && first.is_none()),
                         Some(payer) if first.is_some() => {
@@ -193,6 +226,10 @@ mod tests {
                 }
             }
         }
+    }
+
+    fn forget(queues: &mut [VecDeque<u32>; 2], slot: u32) {
+        queues.iter_mut().for_each(|queue| queue.retain(|other| *other != slot));
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::ops::Deref;
 
 use crate::conntrack::accounts::Accounts;
-use crate::conntrack::state::{State, Timeouts};
-use crate::conntrack::tracking::Tracking;
+use crate::conntrack::state::{State, Timeouts, Turn};
+use crate::conntrack::tracking::{Tracking, shows_use};
 use crate::conntrack::wheel::Wheel;
 use crate::conntrack::{Account, Opening};
 use crate::drop::DropReason;
@@ -91,13 +91,6 @@ impl Connection {
     }
 }
 
-/// Whether a connection in this state may be forgotten when a newcomer finds no room: nobody
-/// has answered yet, or it is over and only waits for stragglers.
-#[inline]
-pub(super) fn gives_way(state: State) -> bool {
-    state.is_half_open() || state.is_closed()
-}
-
 /// A connection that lives.
 #[derive(Debug)]
 pub struct Found<'a> {
@@ -125,7 +118,8 @@ impl Found<'_> {
         self.connection.revision = revision;
     }
 
-    /// Takes in a packet of it, and keeps it alive for as long as its state may last.
+    /// Takes in a packet of it, and keeps it alive for as long as its state may last. A packet
+    /// that anybody might have sent does not, where it changes nothing.
     ///
     /// # Errors
     /// The reason to drop the packet for, where it does not fit. Nothing has changed then.
@@ -139,24 +133,23 @@ impl Found<'_> {
         let before = self.connection.state();
         self.connection.tracking.follow(transport, is_fragment, by_opener)?;
         let after = self.connection.state();
-        if before != after {
-            self.queue(after);
-        } else if after.is_closed() {
-            // What is closed is not kept alive by stragglers.
+        if before == after && !shows_use(transport) {
             return Ok(());
+        }
+        // What ceases to be half-open and is closed is as old as it was.
+        if before.turn() != after.turn() {
+            self.queue(after.turn());
         }
         self.postpone(self.now + self.timeouts.of(after));
         Ok(())
     }
 
     #[inline]
-    fn queue(&mut self, state: State) {
+    fn queue(&mut self, turn: Option<Turn>) {
         let account = self.connection.account;
-        // What ceases to be half-open and is closed is as old as it was.
-        if gives_way(state) {
-            self.accounts.give_way(account, self.slot);
-        } else {
-            self.accounts.hold_fast(account, self.slot);
+        match turn {
+            Some(turn) => self.accounts.give_way(account, turn, self.slot),
+            None => self.accounts.hold_fast(account, self.slot),
         }
     }
 

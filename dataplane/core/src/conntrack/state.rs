@@ -10,20 +10,35 @@ pub enum State {
     /// SCTP.
     Sctp(SctpState),
     /// UDP.
-    Udp {
-        /// The other side has answered.
-        replied: bool,
-    },
+    Udp(Exchange),
     /// Echoes.
     Echo {
         /// A reply has come.
         replied: bool,
     },
     /// Another protocol.
-    Opaque {
-        /// The other side has sent something.
-        replied: bool,
-    },
+    Opaque(Exchange),
+}
+
+/// How far two sides have come that speak a protocol without a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exchange {
+    /// Only the opener has sent.
+    Single,
+    /// The other side has answered.
+    Answered,
+    /// The opener has sent again after an answer.
+    Ongoing,
+}
+
+/// When a connection gives way to a newcomer that finds no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Turn {
+    /// Nobody has answered, or not to the end of a handshake; or it is over.
+    First,
+    /// It has been answered, and nobody has asked again. It goes once its account has none that
+    /// would go first.
+    Second,
 }
 
 /// The states of a TCP connection that the time-outs tell apart.
@@ -78,7 +93,9 @@ pub struct Timeouts {
     /// UDP before an answer.
     pub udp_single: Duration,
     /// UDP after an answer.
-    pub udp_replied: Duration,
+    pub udp_answered: Duration,
+    /// UDP once the opener has sent again after an answer.
+    pub udp_ongoing: Duration,
     /// Echoes.
     pub echo: Duration,
     /// Other protocols.
@@ -99,7 +116,8 @@ impl Default for Timeouts {
             sctp_closing: Duration::from_secs(60),
             sctp_closed: Duration::from_secs(10),
             udp_single: Duration::from_secs(30),
-            udp_replied: Duration::from_secs(120),
+            udp_answered: Duration::from_secs(30),
+            udp_ongoing: Duration::from_secs(120),
             echo: Duration::from_secs(30),
             opaque: Duration::from_secs(600),
             fragments: Duration::from_secs(30),
@@ -121,28 +139,36 @@ impl Timeouts {
             State::Sctp(SctpState::Established) => self.sctp_established,
             State::Sctp(SctpState::Closing) => self.sctp_closing,
             State::Sctp(SctpState::Closed) => self.sctp_closed,
-            State::Udp { replied: false } => self.udp_single,
-            State::Udp { replied: true } => self.udp_replied,
+            State::Udp(Exchange::Single) => self.udp_single,
+            State::Udp(Exchange::Answered) => self.udp_answered,
+            State::Udp(Exchange::Ongoing) => self.udp_ongoing,
             State::Echo { .. } => self.echo,
-            State::Opaque { .. } => self.opaque,
+            State::Opaque(_) => self.opaque,
         }
     }
 }
 
 impl State {
-    /// Whether the other side has not answered, or not to the end of a handshake. Such a
-    /// connection gives way to others when room is short.
+    /// When a connection in this state gives way if room is short; `None` for never.
     #[inline]
     #[must_use]
-    pub fn is_half_open(self) -> bool {
-        matches!(
-            self,
-            Self::Tcp(TcpState::SynSent | TcpState::SynReceived)
-                | Self::Sctp(SctpState::Opening)
-                | Self::Udp { replied: false }
-                | Self::Echo { replied: false }
-                | Self::Opaque { replied: false }
-        )
+    pub fn turn(self) -> Option<Turn> {
+        match self {
+            Self::Tcp(TcpState::SynSent | TcpState::SynReceived | TcpState::Closed)
+            | Self::Sctp(SctpState::Opening | SctpState::Closed)
+            | Self::Udp(Exchange::Single)
+            | Self::Echo { replied: false }
+            | Self::Opaque(Exchange::Single) => Some(Turn::First),
+            Self::Udp(Exchange::Answered)
+            | Self::Echo { replied: true }
+            | Self::Opaque(Exchange::Answered) => Some(Turn::Second),
+            Self::Tcp(
+                TcpState::Established | TcpState::OpenerClosed | TcpState::ResponderClosed,
+            )
+            | Self::Sctp(SctpState::Established | SctpState::Closing)
+            | Self::Udp(Exchange::Ongoing)
+            | Self::Opaque(Exchange::Ongoing) => None,
+        }
     }
 
     /// Whether the connection is over.
@@ -150,5 +176,18 @@ impl State {
     #[must_use]
     pub fn is_closed(self) -> bool {
         matches!(self, Self::Tcp(TcpState::Closed) | Self::Sctp(SctpState::Closed))
+    }
+}
+
+impl Exchange {
+    /// What a packet of the opener, or of the other side, makes of it.
+    #[inline]
+    #[must_use]
+    pub(crate) fn followed_by(self, opener: bool) -> Self {
+        match (self, opener) {
+            (Self::Single, false) => Self::Answered,
+            (Self::Answered, true) => Self::Ongoing,
+            (same, _) => same,
+        }
     }
 }

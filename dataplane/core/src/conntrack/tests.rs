@@ -1,3 +1,4 @@
+mod lifetimes;
 mod model;
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use super::*;
 use crate::address::NetworkId;
 use crate::flow::FiveTuple;
 use crate::packet::{Ports, Segment, TcpFlags};
+use state::{Exchange, State, TcpState};
 use wheel::TICK_NANOS;
 
 fn tuple(n: u16) -> FiveTuple {
@@ -24,8 +26,8 @@ fn tuple(n: u16) -> FiveTuple {
 fn table(capacity: u32) -> (Connections, FlowHasher) {
     let hasher = FlowHasher::seeded(7);
     let limits = Limits { connections_max: capacity, account_connections_max: capacity };
-    // What is answered stays for longer than any of these stories lasts.
-    let timeouts = Timeouts { udp_replied: Duration::from_secs(1 << 20), ..Timeouts::default() };
+    // What goes on stays for longer than any of these stories lasts.
+    let timeouts = Timeouts { udp_ongoing: Duration::from_secs(1 << 20), ..Timeouts::default() };
     (Connections::new(limits, timeouts, hasher.clone()), hasher)
 }
 
@@ -43,6 +45,14 @@ const fn segment(sequence: u32, acknowledgement: u32, flags: TcpFlags) -> Transp
         window_scale: None,
         payload_len: 0,
     })
+}
+
+/// What a SYN is answered with, and how.
+fn handshake() -> [(Transport, bool); 2] {
+    [
+        (segment(300, 101, TcpFlags::SYN | TcpFlags::ACK), false),
+        (segment(101, 301, TcpFlags::ACK), true),
+    ]
 }
 
 impl Connections {
@@ -74,6 +84,19 @@ impl Connections {
         self.found(n, now).unwrap().follow(&DATAGRAM, false, false).unwrap();
     }
 
+    /// An answer on the connection of a number, and what its opener says to it.
+    fn go_on(&mut self, n: u16, now: Time) {
+        self.answer(n, now);
+        self.found(n, now).unwrap().follow(&DATAGRAM, false, true).unwrap();
+    }
+
+    /// Segments of the connection of a number.
+    fn segments<const N: usize>(&mut self, n: u16, segments: [(Transport, bool); N], now: Time) {
+        for (segment, by_opener) in segments {
+            self.found(n, now).unwrap().follow(&segment, false, by_opener).unwrap();
+        }
+    }
+
     /// The numbers of the connections that live.
     fn numbers(&self, now: Time) -> Vec<u16> {
         self.iter(now).map(|connection| connection.opening().source_port).collect()
@@ -81,17 +104,17 @@ impl Connections {
 }
 
 #[test]
-fn a_full_table_refuses_and_keeps_what_is_answered() {
+fn a_full_table_refuses_and_keeps_what_goes_on() {
     let (mut connections, _) = table(4);
     let now = Time(1);
     for n in 0..4 {
         assert_eq!(connections.add(n, now), Ok(()));
-        connections.answer(n, now);
+        connections.go_on(n, now);
     }
     assert_eq!(connections.add(4, now), Err(NoRoom::Full));
     assert_eq!(connections.numbers(now), [0, 1, 2, 3]);
     // Once they have expired, there is room.
-    let later = now + connections.timeouts().udp_replied + Duration::from_nanos(TICK_NANOS);
+    let later = now + connections.timeouts().udp_ongoing + Duration::from_nanos(TICK_NANOS);
     connections.expire(later, 1000);
     assert_eq!(connections.add(4, later), Ok(()));
     assert_eq!((connections.expired(), connections.evicted()), (4, 0));
@@ -126,13 +149,7 @@ fn an_expired_connection_is_not_found_even_before_the_sweep() {
 fn a_connection_that_closes_is_freed_as_early_as_if_it_had_just_begun() {
     let (mut connections, _) = table(4);
     connections.open_for(Account(1), 1, &SYN, Time(0)).unwrap();
-    let handshake = [
-        (segment(300, 101, TcpFlags::SYN | TcpFlags::ACK), false),
-        (segment(101, 301, TcpFlags::ACK), true),
-    ];
-    for (segment, by_opener) in handshake {
-        connections.found(1, Time(0)).unwrap().follow(&segment, false, by_opener).unwrap();
-    }
+    connections.segments(1, handshake(), Time(0));
     let reset = segment(101, 301, TcpFlags::RST | TcpFlags::ACK);
     let mut found = connections.found(1, Time(0)).unwrap();
     found.follow(&reset, false, true).unwrap();
@@ -167,14 +184,14 @@ fn an_account_at_its_quota_forgets_its_own_oldest_that_nobody_has_answered() {
         connections.open_for(Account(1), n, &DATAGRAM, Time(0)).unwrap();
         connections.open_for(Account(2), 10 + n, &DATAGRAM, Time(0)).unwrap();
     }
-    connections.answer(0, Time(0));
+    connections.go_on(0, Time(0));
     connections.open_for(Account(1), 3, &DATAGRAM, Time(0)).unwrap();
     let mut left = connections.numbers(Time(0));
     left.sort_unstable();
     assert_eq!(left, [0, 2, 3, 10, 11, 12]);
     assert_eq!(connections.evicted(), 1);
     for n in [2, 3] {
-        connections.answer(n, Time(0));
+        connections.go_on(n, Time(0));
     }
     let refused = connections.open_for(Account(1), 4, &DATAGRAM, Time(0));
     assert_eq!(refused, Err(NoRoom::Quota));
@@ -206,15 +223,48 @@ fn who_floods_a_full_table_pushes_out_its_own() {
 }
 
 #[test]
-fn what_is_closed_gives_way_and_what_is_answered_does_not() {
+fn what_is_closed_gives_way_and_what_goes_on_does_not() {
     let (mut connections, _) = table(2);
     connections.open_for(Account(1), 0, &SYN, Time(0)).unwrap();
     let refusal = segment(0, 101, TcpFlags::RST | TcpFlags::ACK);
     connections.found(0, Time(0)).unwrap().follow(&refusal, false, false).unwrap();
     connections.add(1, Time(0)).unwrap();
-    connections.answer(1, Time(0));
+    connections.go_on(1, Time(0));
     connections.add(2, Time(0)).unwrap();
     assert_eq!(connections.numbers(Time(0)), [2, 1]);
+}
+
+#[test]
+fn what_is_answered_once_gives_way_after_what_nobody_has_answered() {
+    for datagram in [DATAGRAM, Transport::Opaque, Transport::Echo { id: 1, request: true }] {
+        let (mut connections, _) = table(3);
+        for n in 0..3 {
+            connections.open_for(Account(1), n, &datagram, Time(0)).unwrap();
+        }
+        for n in [1, 0] {
+            connections.answer(n, Time(0));
+        }
+        for (newcomer, left) in [(3, [0, 1, 3]), (4, [0, 1, 4])] {
+            connections.open_for(Account(1), newcomer, &datagram, Time(0)).unwrap();
+            assert_eq!(connections.numbers(Time(0)), left, "a flood takes from what it is made of");
+        }
+        connections.answer(4, Time(0));
+        connections.open_for(Account(1), 5, &datagram, Time(0)).unwrap();
+        assert_eq!(connections.numbers(Time(0)), [0, 5, 4], "who was answered first");
+    }
+}
+
+#[test]
+fn an_echo_gives_way_however_often_it_is_answered() {
+    let (mut connections, _) = table(1);
+    connections
+        .open_for(Account(1), 0, &Transport::Echo { id: 1, request: true }, Time(0))
+        .unwrap();
+    for _ in 0..3 {
+        connections.go_on(0, Time(0));
+    }
+    connections.add(1, Time(0)).unwrap();
+    assert_eq!(connections.numbers(Time(0)), [1]);
 }
 
 type Step = (u8, u16, u64);
@@ -346,7 +396,7 @@ proptest! {
             churn(&mut connections, &hasher, &mut now, step);
             // Every eighth stays, so that their slots lie among those of others.
             if n % 8 == 0 && connections.add(n, now).is_ok() {
-                connections.answer(n, now);
+                connections.go_on(n, now);
                 staying.push(n);
             }
         }

@@ -1,10 +1,10 @@
 //! What a connection remembers of its packets, and which packets may follow.
 
 use crate::conntrack::sctp::Association;
-use crate::conntrack::state::State;
+use crate::conntrack::state::{Exchange, State};
 use crate::conntrack::tcp::Windows;
 use crate::drop::DropReason;
-use crate::packet::{Quoted, Transport};
+use crate::packet::{Quoted, TcpFlags, Transport};
 
 /// What a connection remembers of its packets.
 #[derive(Debug, Clone)]
@@ -13,21 +13,15 @@ pub(crate) enum Tracking {
     Tcp(Windows),
     /// SCTP: both sides' tags.
     Sctp(Association),
-    /// UDP: whether the other side has answered.
-    Udp {
-        /// It has.
-        replied: bool,
-    },
+    /// UDP: how far the two sides have come.
+    Udp(Exchange),
     /// Echoes: whether one has been answered.
     Echo {
         /// One has.
         replied: bool,
     },
-    /// Another protocol: whether the other side has sent something.
-    Opaque {
-        /// It has.
-        replied: bool,
-    },
+    /// Another protocol: how far the two sides have come.
+    Opaque(Exchange),
 }
 
 impl Tracking {
@@ -42,9 +36,9 @@ impl Tracking {
                 .or_else(|| midstream.then(|| Windows::picked_up(segment)).flatten())
                 .map(Self::Tcp),
             Transport::Sctp(packet) => Association::opened_by(packet).map(Self::Sctp),
-            Transport::Udp(_) => Some(Self::Udp { replied: false }),
+            Transport::Udp(_) => Some(Self::Udp(Exchange::Single)),
             Transport::Echo { request, .. } => request.then_some(Self::Echo { replied: false }),
-            Transport::Opaque => Some(Self::Opaque { replied: false }),
+            Transport::Opaque => Some(Self::Opaque(Exchange::Single)),
             Transport::IcmpError(_)
             | Transport::Neighbour(_)
             | Transport::IcmpOther { .. }
@@ -71,7 +65,11 @@ impl Tracking {
             (Self::Sctp(association), Transport::Sctp(packet)) => {
                 association.follow(packet, by_opener)
             }
-            (Self::Udp { replied } | Self::Echo { replied } | Self::Opaque { replied }, _) => {
+            (Self::Udp(exchange) | Self::Opaque(exchange), _) => {
+                *exchange = exchange.followed_by(by_opener);
+                Ok(())
+            }
+            (Self::Echo { replied }, _) => {
                 *replied |= !by_opener;
                 Ok(())
             }
@@ -99,9 +97,23 @@ impl Tracking {
         match self {
             Self::Tcp(windows) => State::Tcp(windows.state()),
             Self::Sctp(association) => State::Sctp(association.state()),
-            Self::Udp { replied } => State::Udp { replied: *replied },
+            Self::Udp(exchange) => State::Udp(*exchange),
             Self::Echo { replied } => State::Echo { replied: *replied },
-            Self::Opaque { replied } => State::Opaque { replied: *replied },
+            Self::Opaque(exchange) => State::Opaque(*exchange),
         }
+    }
+}
+
+/// Whether a packet that passes shows by itself that somebody uses the connection. A SYN, a RST
+/// and an INIT pass in many places where their sender need not know anything of it, because the
+/// receiver can tell: what they show, they show by the state that they change.
+#[inline]
+pub(crate) fn shows_use(transport: &Transport) -> bool {
+    match transport {
+        Transport::Tcp(segment) => {
+            !segment.flags.has(TcpFlags::SYN) && !segment.flags.has(TcpFlags::RST)
+        }
+        Transport::Sctp(packet) => packet.chunks.init.is_none(),
+        _ => true,
     }
 }

@@ -2,15 +2,46 @@
 
 use sluice_core::drop::DropReason::*;
 
-use crate::packets::{Packet, opaque, sctp, too_big, udp};
+use crate::packets::{Packet, opaque, ping, pong, sctp, too_big, udp};
+use crate::stage::Setting;
 use crate::talk::Talk;
 use crate::{At, tell};
 
 tell!(
+    a_flood_of_answered_queries_locks_no_pod_out,
     a_router_tells_the_sender_that_a_packet_is_too_big,
     an_association_opens_and_ends_by_its_tags,
     other_protocols_are_answered,
 );
+
+fn a_flood_of_answered_queries_locks_no_pod_out(at: At) {
+    let setting = Setting { connections: Some((128, 32)), ..Setting::default() };
+    let rules = "stranger/32+client -> server; others denied";
+    let mut story = at.story_with(&setting, rules);
+    let mut talk = Talk::open(&mut story, "stranger:4000", "server:80");
+    let (query, answer) = (udp("stranger:4001", "server:53"), udp("server:53", "stranger:4001"));
+    for _ in 0..2 {
+        story.sends("uplink", &query).reaches("server");
+        story.sends("server", &answer).reaches("uplink");
+    }
+    // More than the share of the one pod that answers all of it.
+    for n in 0..50 {
+        let stranger = format!("stranger:{}", 10_000 + n);
+        story.sends("uplink", udp(&stranger, "server:53")).reaches("server");
+        story.sends("server", udp("server:53", &stranger)).reaches("uplink");
+        story.sends("uplink", ping("stranger", "server", n)).reaches("server");
+        story.sends("server", pong("server", "stranger", n)).reaches("uplink");
+    }
+    assert!(story.connections().len() <= 64, "a share of each worker");
+    // What comes now has room, whoever opens it; and what was in use goes on.
+    Talk::open(&mut story, "stranger:5000", "server:80").goes_on(&mut story);
+    Talk::open(&mut story, "client:5000", "server:80").goes_on(&mut story);
+    story.sends("server", udp("server:6000", "stranger:53")).reaches("uplink");
+    story.sends("uplink", udp("stranger:53", "server:6000")).reaches("server");
+    talk.goes_on(&mut story);
+    story.sends("server", &answer).reaches("uplink");
+    story.sends("uplink", &query).reaches("server");
+}
 
 fn a_router_tells_the_sender_that_a_packet_is_too_big(at: At) {
     let mut story = at.story("client => stranger/32 tcp/80,udp/53; others denied");

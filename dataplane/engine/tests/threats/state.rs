@@ -21,7 +21,7 @@ tell!(
     case_22_a_fin_or_reset_of_one_side,
     case_23_a_closed_connection_opened_again,
     case_24_a_syn_flood_against_a_small_table,
-    case_24_a_table_full_of_answered_connections,
+    case_24_a_table_full_of_ongoing_connections,
     case_25_no_pod_pushes_out_anothers_connections,
     case_26_an_icmp_error_about_nothing,
     case_27_an_icmp_error_from_or_to_the_wrong_one,
@@ -187,10 +187,10 @@ fn case_24_a_syn_flood_against_a_small_table(at: At) {
     story.sends("server", late).dropped(NoConnection);
 }
 
-fn case_24_a_table_full_of_answered_connections(at: At) {
+fn case_24_a_table_full_of_ongoing_connections(at: At) {
     let setting = Setting { connections: Some((32, 64)), ..Setting::default() };
     let mut story = at.story_with(&setting, "client+other -> server; others denied");
-    let mut answered = Vec::new();
+    let mut ongoing = Vec::new();
     let mut refused = 0;
     for port in 10_000..10_100 {
         let (other, server) = (format!("other:{port}"), "server:53");
@@ -201,14 +201,15 @@ fn case_24_a_table_full_of_answered_connections(at: At) {
             continue;
         }
         story.sends("server", udp(server, &other)).reaches("other");
-        answered.push(other);
+        story.sends("other", udp(&other, server)).reaches("server");
+        ongoing.push(other);
     }
-    assert_eq!((answered.len(), refused), (32, 68));
+    assert_eq!((ongoing.len(), refused), (32, 68));
     // What is new finds no room and does not pass; what is there goes on.
     story.sends("client", tcp("client:4000", "server:80")).dropped(ConntrackFull);
     story.sends("client", udp("client:4000", "server:53")).dropped(ConntrackFull);
     story.sends("client", opaque("client", "server", 50, b"esp")).dropped(ConntrackFull);
-    for other in &answered {
+    for other in &ongoing {
         story.sends("other", udp(other, "server:53")).reaches("server");
         story.sends("server", udp("server:53", other)).reaches("other");
     }
@@ -235,7 +236,7 @@ fn case_25_no_pod_pushes_out_anothers_connections(at: At) {
         let last = talk.client_says("A", b"");
         talk.client_sends(&mut story, &last);
     }
-    // With its share answered a pod gets no more of the table, though there is room.
+    // With its share in use a pod gets no more of the table, though there is room.
     let mut refused = 0;
     for port in 20_000..20_080 {
         let other = format!("other:{port}");
@@ -243,6 +244,7 @@ fn case_25_no_pod_pushes_out_anothers_connections(at: At) {
         let outcome = story.sends("other", packet).turn_out("server", &[ConntrackQuota]);
         if outcome.arrived == 1 {
             story.sends("server", udp("server:53", &other)).reaches("other");
+            story.sends("other", udp(&other, "server:53")).reaches("server");
         }
         refused += outcome.dropped[0];
     }

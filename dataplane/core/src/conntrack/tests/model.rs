@@ -12,8 +12,8 @@ struct Entry {
     n: u16,
     account: Account,
     deadline: Time,
-    /// When it began to be one that gives way.
-    yields: Option<u32>,
+    /// Its turn to give way, and since when.
+    yields: Option<(u8, u32)>,
 }
 
 struct Model {
@@ -105,11 +105,15 @@ impl Model {
             assert_eq!(before, after);
             return;
         }
-        if before != after || !after.is_closed() {
+        let proves_nothing = matches!(transport, Transport::Tcp(segment)
+            if segment.flags.has(TcpFlags::SYN) || segment.flags.has(TcpFlags::RST));
+        if before != after || !proves_nothing {
             entry.deadline = self.now + self.connections.timeouts.of(after);
         }
-        let gives_way = after.is_half_open() || after.is_closed();
-        entry.yields = gives_way.then(|| entry.yields.unwrap_or(self.count));
+        entry.yields = turn(after).map(|turn| match entry.yields {
+            Some((before, since)) if before == turn => (turn, since),
+            _ => (turn, self.count),
+        });
     }
 
     fn open(&mut self, n: u16, account: Account, transport: &Transport) {
@@ -133,7 +137,7 @@ impl Model {
                 assert!(slot.is_none() || slot == self.slot_of(n), "{n} has moved");
                 let state = self.connections.found(n, self.now).unwrap().state();
                 let deadline = self.now + self.connections.timeouts.of(state);
-                self.entries.push(Entry { n, account, deadline, yields: Some(self.count) });
+                self.entries.push(Entry { n, account, deadline, yields: Some((1, self.count)) });
             }
             Err(NoRoom::Quota) => {
                 assert!(!self.has_quota(account));
@@ -151,7 +155,7 @@ impl Model {
         let oldest = (self.entries.iter())
             .filter(|entry| entry.account == evicted.account && entry.yields.is_some())
             .min_by_key(|entry| entry.yields);
-        assert_eq!(oldest, Some(evicted), "the oldest of an account goes first");
+        assert_eq!(oldest, Some(evicted), "the oldest of an account's first turn goes first");
         if !self.has_quota(newcomer) {
             assert_eq!(evicted.account, newcomer, "a quota is paid by its account");
             return;
@@ -199,6 +203,16 @@ impl Model {
             let lives = entry.is_some_and(|entry| entry.deadline > self.now);
             assert_eq!(self.connections.found(n, self.now).is_some(), lives, "{n}");
         }
+    }
+}
+
+/// 1 for what nobody has answered and what is over, 2 for what has been answered once.
+fn turn(state: State) -> Option<u8> {
+    match state {
+        State::Tcp(TcpState::SynSent | TcpState::SynReceived | TcpState::Closed)
+        | State::Udp(Exchange::Single) => Some(1),
+        State::Udp(Exchange::Answered) => Some(2),
+        _ => None,
     }
 }
 
