@@ -198,7 +198,7 @@ impl World {
         let hidden = before.len - self.living.len() - usize::from(former.is_some());
         let share = self.living.iter().filter(|entry| entry.account == account).count();
         let share_max = match account {
-            Account::OUTSIDE => usize::MAX,
+            Account::OUTSIDE => self.limits.connections_max.div_ceil(2) as usize,
             _ => self.limits.account_connections_max as usize,
         };
         let capacity = self.connections.capacity();

@@ -62,7 +62,7 @@ impl Account {
 pub struct Limits {
     /// Connections at most; more than 2^30 are taken for 2^30.
     pub connections_max: u32,
-    /// Connections of one account at most, [`Account::OUTSIDE`] excepted.
+    /// Connections of one account at most; [`Account::OUTSIDE`] may have half of all.
     pub account_connections_max: u32,
 }
 
@@ -106,6 +106,11 @@ pub struct Connections {
 /// More would not leave the lists room for their heads among the numbers of slots.
 const CAPACITY_MAX: u32 = 1 << 30;
 
+/// What is between others than the pods here leaves these half of the room.
+fn outside_max(capacity: u32) -> u32 {
+    capacity.div_ceil(2)
+}
+
 /// Steps that a newcomer without room takes to find some among what has expired.
 const SWEEP_STEPS_MAX: usize = 16;
 
@@ -118,7 +123,11 @@ impl Connections {
             slab: Slab::new(capacity),
             index: Index::new(capacity),
             wheel: Wheel::new(capacity),
-            accounts: Accounts::new(capacity, limits.account_connections_max),
+            accounts: Accounts::new(
+                capacity,
+                limits.account_connections_max,
+                outside_max(capacity),
+            ),
             hasher,
             timeouts,
             expired: 0,

@@ -135,7 +135,7 @@ impl Fragments {
             index: HashTable::with_capacity(2 * len),
             slots: vec![None; len],
             free: (0..datagrams_max).rev().collect(),
-            accounts: Accounts::new(datagrams_max, account_datagrams_max),
+            accounts: Accounts::new(datagrams_max, account_datagrams_max, datagrams_max),
             timeout,
             hasher,
             sweep_next: 0,

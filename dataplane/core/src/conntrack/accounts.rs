@@ -27,6 +27,7 @@ const CLASSES: u32 = 32;
 #[derive(Debug)]
 pub(crate) struct Accounts {
     held_max: u32,
+    outside_held_max: u32,
     shares: Box<[Share]>,
     /// A list for each turn and account.
     yielding: Lists,
@@ -46,10 +47,12 @@ struct Share {
 }
 
 impl Accounts {
-    /// Accounts that hold nothing, over the slots from 0 to `slots`.
-    pub(crate) fn new(slots: u32, held_max: u32) -> Self {
+    /// Accounts that hold nothing, over the slots from 0 to `slots`; how many of these one
+    /// account may hold, and how many [`Account::OUTSIDE`].
+    pub(crate) fn new(slots: u32, held_max: u32, outside_held_max: u32) -> Self {
         Self {
             held_max,
+            outside_held_max,
             shares: vec![Share::default(); Account::COUNT].into_boxed_slice(),
             yielding: Lists::new(slots, TURNS * ACCOUNTS),
             classes: Lists::new(ACCOUNTS, CLASSES),
@@ -60,8 +63,9 @@ impl Accounts {
     /// Whether an account may have another slot. One that does not exist may not.
     #[inline]
     pub(crate) fn has_room(&self, account: Account) -> bool {
-        let share = self.shares.get(usize::from(account.0));
-        account == Account::OUTSIDE || share.is_some_and(|share| share.held < self.held_max)
+        let held_max =
+            if account == Account::OUTSIDE { self.outside_held_max } else { self.held_max };
+        self.shares.get(usize::from(account.0)).is_some_and(|share| share.held < held_max)
     }
 
     /// Notes that an account has another slot.
@@ -176,7 +180,7 @@ mod tests {
         fn who_has_most_gives_way_first(
             steps in prop::collection::vec((0u8..6, 0u32..64, 0u16..5), 0..300),
         ) {
-            let mut accounts = Accounts::new(64, u32::MAX);
+            let mut accounts = Accounts::new(64, u32::MAX, u32::MAX);
             let mut owners = [None; 64];
             let mut queues = vec![[const { VecDeque::new() }; 2]; 5];
             let turns = [Turn::First, Turn::Second];
@@ -234,7 +238,7 @@ mod tests {
 
     #[test]
     fn an_account_that_does_not_exist_has_no_room() {
-        let accounts = Accounts::new(4, 4);
+        let accounts = Accounts::new(4, 4, 4);
         let account = |n: usize| Account(u16::try_from(n).unwrap());
         assert!(accounts.has_room(account(Account::COUNT - 1)));
         assert!(!accounts.has_room(account(Account::COUNT)));
@@ -243,12 +247,14 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_outside_has_no_quota() {
-        let mut accounts = Accounts::new(4, 1);
+    fn what_comes_from_outside_has_a_quota_of_its_own() {
+        let mut accounts = Accounts::new(4, 1, 2);
         for account in [Account::OUTSIDE, Account(1)] {
             accounts.enter(account);
         }
         assert!(accounts.has_room(Account::OUTSIDE));
         assert!(!accounts.has_room(Account(1)));
+        accounts.enter(Account::OUTSIDE);
+        assert!(!accounts.has_room(Account::OUTSIDE));
     }
 }

@@ -171,6 +171,13 @@ impl State {
         }
     }
 
+    /// Whether nobody has answered yet, or not to the end of a handshake.
+    #[inline]
+    #[must_use]
+    pub fn is_half_open(self) -> bool {
+        self.turn() == Some(Turn::First) && !self.is_closed()
+    }
+
     /// Whether the connection is over.
     #[inline]
     #[must_use]

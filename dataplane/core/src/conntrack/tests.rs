@@ -25,7 +25,7 @@ fn tuple(n: u16) -> FiveTuple {
 
 fn table(capacity: u32) -> (Connections, FlowHasher) {
     let hasher = FlowHasher::seeded(7);
-    let limits = Limits { connections_max: capacity, account_connections_max: capacity };
+    let limits = Limits { connections_max: capacity, account_connections_max: 2 * capacity };
     // What goes on stays for longer than any of these stories lasts.
     let timeouts = Timeouts { udp_ongoing: Duration::from_secs(1 << 20), ..Timeouts::default() };
     (Connections::new(limits, timeouts, hasher.clone()), hasher)
@@ -55,6 +55,8 @@ fn handshake() -> [(Transport, bool); 2] {
     ]
 }
 
+const POD: Account = Account(1);
+
 impl Connections {
     fn open_for(
         &mut self,
@@ -71,7 +73,7 @@ impl Connections {
 
     /// Opens the connection of a number with a datagram.
     fn add(&mut self, n: u16, now: Time) -> Result<(), NoRoom> {
-        self.open_for(Account::OUTSIDE, n, &DATAGRAM, now)
+        self.open_for(POD, n, &DATAGRAM, now)
     }
 
     fn found(&mut self, n: u16, now: Time) -> Option<Found<'_>> {

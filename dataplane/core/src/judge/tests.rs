@@ -255,6 +255,7 @@ fn a_full_table_drops_what_is_new_and_nothing_else() {
     for port in 1..16 {
         assert_eq!(world.udp(CLIENT, SERVER, (port, 53)), Ok(()));
         assert_eq!(world.udp(SERVER, CLIENT, (53, port)), Ok(()));
+        assert_eq!(world.udp(CLIENT, SERVER, (port, 53)), Ok(()), "and so it goes on");
     }
     assert_eq!(world.udp(CLIENT, SERVER, (16, 53)), Err(DropReason::ConntrackFull));
     assert_eq!(world.tcp(CLIENT, SERVER, (4000, 80), "A"), Ok(()));

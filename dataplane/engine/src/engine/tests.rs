@@ -27,7 +27,7 @@ fn open(worker: &mut Worker, source_port: u16, now: Time) {
     };
     let (key, opener) = tuple.key();
     let hash = worker.hasher.hash(&key);
-    let opening = Opening { key, hash, opener, account: Account::OUTSIDE, revision: 1 };
+    let opening = Opening { key, hash, opener, account: Account(1), revision: 1 };
     let datagram = Transport::Udp(Ports { source: source_port, destination: 53 });
     assert_eq!(worker.connections.open(&opening, &datagram, false, now), Ok(true));
 }

@@ -177,7 +177,8 @@ impl Model {
 
     fn has_quota(&self, account: Account) -> bool {
         let held = self.entries.iter().filter(|entry| entry.account == account).count();
-        account == Account::OUTSIDE || held < QUOTA
+        let quota = if account == Account::OUTSIDE { CAPACITY.div_ceil(2) } else { QUOTA };
+        held < quota
     }
 
     fn yielding(&self, account: Account) -> usize {
