@@ -218,7 +218,7 @@ impl Step {
         } else if self.kind() == 6 {
             // As neighbour discovery: a target, and an option with the sender's MAC.
             message.extend(self.claims().v6());
-            message.extend([1, 1]);
+            message.extend([if icmp_type == 136 { 2 } else { 1 }, 1]);
             message.extend(self.from.mac().0);
         }
         message

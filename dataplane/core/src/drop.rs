@@ -41,13 +41,14 @@ reasons! {
     Llc = "llc",
     /// The frame is neither ARP, IPv4 nor IPv6.
     UnsupportedEthertype = "unsupported_ethertype",
-    /// The ARP packet is cut short or not about Ethernet and IPv4.
+    /// The ARP packet is cut short, longer than padding makes it, or not about Ethernet and IPv4.
     MalformedArp = "malformed_arp",
     /// The IPv4 header is cut short or contradicts the frame's length.
     MalformedIpv4 = "malformed_ipv4",
     /// The IPv6 header or an extension header is cut short or contradicts the frame's length.
     MalformedIpv6 = "malformed_ipv6",
-    /// The chain of IPv6 extension headers is too long or out of order.
+    /// The chain of IPv6 extension headers is too long or out of order, or there is one before
+    /// neighbour discovery.
     ExtensionHeaders = "extension_headers",
     /// The packet has a routing header of type 0, which RFC 5095 forbids.
     RoutingHeader0 = "routing_header_0",
@@ -75,7 +76,8 @@ reasons! {
     MalformedUdp = "malformed_udp",
     /// The SCTP header is cut short.
     MalformedSctp = "malformed_sctp",
-    /// The ICMP header, or the packet that an ICMP error quotes, is cut short.
+    /// The ICMP header, or the packet that an ICMP error quotes, is cut short, or neighbour
+    /// discovery holds what is not its own.
     MalformedIcmp = "malformed_icmp",
     /// The combination of TCP flags cannot occur in a real connection.
     InvalidTcpFlags = "invalid_tcp_flags",
@@ -96,7 +98,8 @@ reasons! {
     RogueRouter = "rogue_router",
     /// A pod answers as a DHCP server, or a server outside answers to a pod.
     RogueDhcp = "rogue_dhcp",
-    /// The destination address is not one of the pod's that the destination MAC names.
+    /// The destination address is not one of the pod's that the destination MAC names, or not one
+    /// that such neighbour discovery goes to.
     ForeignDestination = "foreign_destination",
     /// The packet belongs to no connection and cannot begin one.
     NoConnection = "no_connection",
@@ -120,7 +123,8 @@ reasons! {
     UnknownDestination = "unknown_destination",
     /// The destination MAC lies behind the port that the frame came from.
     SamePort = "same_port",
-    /// The port sends more broadcast, multicast and unknown destinations than it may.
+    /// The port sends more broadcasts, multicasts and frames to unknown destinations than it may,
+    /// or a pod more ARP and neighbour discovery.
     FloodLimited = "flood_limited",
     /// The frame does not fit the MTU of the port that it should leave by.
     TooBig = "too_big",

@@ -7,6 +7,7 @@ use crate::conntrack::Account;
 use crate::drop::DropReason;
 use crate::icmp::{
     NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION, REDIRECT, ROUTER_ADVERTISEMENT,
+    ROUTER_SOLICITATION,
 };
 use crate::packet::{Arp, Ip, Neighbour, Packet, Payload, Ports, Transport};
 use crate::table::{EndpointId, NodeId, Party, Table};
@@ -198,20 +199,41 @@ fn pod_neighbour(
         NEIGHBOUR_ADVERTISEMENT => source_is_own && own_or_link_local(message.target.into()),
         _ => source_is_own,
     };
-    if honest { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
+    if !honest {
+        return Err(DropReason::SpoofedNeighbour);
+    }
+    if is_where_it_goes(ip, message) { Ok(()) } else { Err(DropReason::ForeignDestination) }
+}
+
+/// Whether hosts send such a message there (RFC 4861, 4.1, 4.3 and 4.4). Otherwise a router
+/// could be made to carry it to anybody.
+fn is_where_it_goes(ip: &Ip, message: &Neighbour) -> bool {
+    const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+    let IpAddr::V6(to) = ip.destination else { return false };
+    // Who has no address yet cannot be answered alone.
+    let may_be_one = !to.is_multicast() && !ip.source.is_unspecified();
+    match message.icmp_type {
+        ROUTER_SOLICITATION => to == ALL_ROUTERS || (may_be_one && to.is_unicast_link_local()),
+        NEIGHBOUR_SOLICITATION => {
+            to == solicited_node(message.target) || (may_be_one && to == message.target)
+        }
+        // It answers whoever has asked, or tells everybody.
+        NEIGHBOUR_ADVERTISEMENT => to == ALL_NODES || may_be_one,
+        _ => false,
+    }
+}
+
+/// The group that the owner of an address listens to (RFC 4291, 2.7.1).
+fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
+    let [.., high, low] = address.segments();
+    Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | (high & 0xff), low)
 }
 
 #[inline]
 fn other_ip(ip: &Ip, is_foreign: impl Fn(IpAddr) -> bool) -> Result<(), DropReason> {
     if let Transport::Neighbour(message) = ip.transport {
-        let claims = match message.icmp_type {
-            NEIGHBOUR_SOLICITATION => ip.source,
-            NEIGHBOUR_ADVERTISEMENT => message.target.into(),
-            REDIRECT => return Err(DropReason::RogueRouter),
-            _ => return hop_limit_255(ip),
-        };
-        hop_limit_255(ip)?;
-        return if is_foreign(claims) { Ok(()) } else { Err(DropReason::SpoofedNeighbour) };
+        return other_neighbour(ip, &message, is_foreign);
     }
     if is_foreign(ip.source) && ip.source != ip.destination { Ok(()) } else { Err(spoofed(ip)) }
 }
@@ -222,8 +244,25 @@ fn spoofed(ip: &Ip) -> DropReason {
     if ip.source == ip.destination { DropReason::Martian } else { DropReason::SpoofedAddress }
 }
 
-fn hop_limit_255(ip: &Ip) -> Result<(), DropReason> {
-    if ip.hop_limit == 255 { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
+fn other_neighbour(
+    ip: &Ip,
+    message: &Neighbour,
+    is_foreign: impl Fn(IpAddr) -> bool,
+) -> Result<(), DropReason> {
+    let IpAddr::V6(source) = ip.source else { return Err(DropReason::SpoofedNeighbour) };
+    match message.icmp_type {
+        REDIRECT => return Err(DropReason::RogueRouter),
+        // RFC 4861, 6.1.2: hosts know their routers by such addresses.
+        ROUTER_ADVERTISEMENT if !source.is_unicast_link_local() => {
+            return Err(DropReason::RogueRouter);
+        }
+        _ => {}
+    }
+    let claims_target = message.icmp_type == NEIGHBOUR_ADVERTISEMENT;
+    let honest = ip.hop_limit == 255
+        && is_foreign(ip.source)
+        && (!claims_target || is_foreign(message.target.into()));
+    if honest { Ok(()) } else { Err(DropReason::SpoofedNeighbour) }
 }
 
 /// The link-local address that a MAC makes (RFC 4291, appendix A).
@@ -271,3 +310,6 @@ fn is_nobody_v6(address: Ipv6Addr) -> bool {
     let is_disguised = matches!(address.segments(), [0, 0, 0, 0, 0, 0 | 0xffff, _, _]);
     is_disguised && !address.is_unspecified()
 }
+
+#[cfg(test)]
+mod tests;

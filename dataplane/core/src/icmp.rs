@@ -1,6 +1,7 @@
 //! ICMP and ICMPv6: echoes, errors with the packet that they quote, neighbour discovery.
 //!
-//! Sources: RFC 792, RFC 4443, RFC 4861. A quoted packet is shortened by design; only its
+//! Sources: RFC 792, RFC 4443, RFC 4861, and for the options of neighbour discovery RFC 3971
+//! (nonce), 4191, 5175, 6275, 8106, 8781 and 8910 (those of routers). A quoted packet is shortened by design; only its
 //! addresses, protocol and ports are read, which the first eight bytes of its transport
 //! header hold (RFC 792).
 
@@ -11,6 +12,8 @@ use crate::drop::DropReason;
 use crate::packet::{IpHeader, Neighbour, Quoted, Transport, ipv4_header, ipv6_header};
 use crate::ports::{ICMP, ICMPV6, SCTP, TCP, UDP};
 
+/// Router solicitation.
+pub(crate) const ROUTER_SOLICITATION: u8 = 133;
 /// Router advertisement.
 pub(crate) const ROUTER_ADVERTISEMENT: u8 = 134;
 /// Neighbour solicitation.
@@ -50,7 +53,7 @@ pub(crate) fn parse_v6(bytes: &[u8]) -> Result<Transport, DropReason> {
             let packet = bytes.get(HEADER_LEN..).unwrap_or_default();
             Transport::IcmpError(quoted(packet, ipv6_header(packet))?)
         }
-        133..=137 => Transport::Neighbour(neighbour(icmp_type, bytes)?),
+        ROUTER_SOLICITATION..=REDIRECT => Transport::Neighbour(neighbour(icmp_type, bytes)?),
         _ => Transport::IcmpOther { icmp_type },
     })
 }
@@ -105,10 +108,12 @@ pub(crate) fn echo_ports((id, request): (u16, bool)) -> (u16, u16) {
     if request { (id, 0) } else { (0, id) }
 }
 
+/// Reads a neighbour discovery message. No policy judges it, so it may hold nothing but what it
+/// is for: no other options than its own, each as long as it is defined.
 fn neighbour(icmp_type: u8, bytes: &[u8]) -> Result<Neighbour, DropReason> {
     let malformed = DropReason::MalformedIcmp;
     let (fixed_len, has_target) = match icmp_type {
-        133 => (8, false),
+        ROUTER_SOLICITATION => (8, false),
         ROUTER_ADVERTISEMENT => (16, false),
         NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT => (24, true),
         _ => (40, true),
@@ -120,19 +125,26 @@ fn neighbour(icmp_type: u8, bytes: &[u8]) -> Result<Neighbour, DropReason> {
     } else {
         Ipv6Addr::UNSPECIFIED
     };
+    // RFC 4861, 7.1: both are to be checked by whoever receives it.
+    if bytes.get(1) != Some(&0) || target.is_multicast() {
+        return Err(malformed);
+    }
     // Options are type, length in units of eight bytes, value (RFC 4861, 4.6).
     let mut link_address = None;
+    let mut seen = 0u64;
     while let Some(&[option, len]) = options.first_chunk::<2>() {
         let len = usize::from(len) * 8;
-        if len == 0 || len > options.len() {
+        if !may_carry(icmp_type, option, len) || len > options.len() {
             return Err(malformed);
         }
         let (option_bytes, rest) = options.split_at(len);
-        if matches!(option, 1 | 2) {
-            // A second address could hide behind the one that the guard looks at.
-            if link_address.is_some() {
-                return Err(malformed);
-            }
+        // A second address could hide behind the one that the guard looks at.
+        let bit = 1u64.checked_shl(option.into()).ok_or(malformed)?;
+        if seen & bit != 0 && !may_repeat(option) {
+            return Err(malformed);
+        }
+        seen |= bit;
+        if matches!(option, SOURCE_LINK_ADDRESS | TARGET_LINK_ADDRESS) {
             link_address = option_bytes.get(2..).and_then(|mac| mac.first_chunk::<6>()).copied();
         }
         options = rest;
@@ -141,4 +153,44 @@ fn neighbour(icmp_type: u8, bytes: &[u8]) -> Result<Neighbour, DropReason> {
         return Err(malformed);
     }
     Ok(Neighbour { icmp_type, target, link_address: link_address.map(Mac) })
+}
+
+const SOURCE_LINK_ADDRESS: u8 = 1;
+const TARGET_LINK_ADDRESS: u8 = 2;
+const PREFIX: u8 = 3;
+const ROUTE: u8 = 24;
+const DNS_SERVERS: u8 = 25;
+const DNS_SEARCH: u8 = 31;
+const NAT64_PREFIX: u8 = 38;
+
+/// Whether a message of this type may carry that option, of `len` bytes.
+fn may_carry(icmp_type: u8, option: u8, len: usize) -> bool {
+    const REDIRECTED: u8 = 4;
+    const MTU: u8 = 5;
+    const ADVERTISEMENT_INTERVAL: u8 = 7;
+    const HOME_AGENT: u8 = 8;
+    const NONCE: u8 = 14;
+    const FLAGS: u8 = 26;
+    const CAPTIVE_PORTAL: u8 = 37;
+    match (icmp_type, option) {
+        (
+            ROUTER_SOLICITATION | ROUTER_ADVERTISEMENT | NEIGHBOUR_SOLICITATION,
+            SOURCE_LINK_ADDRESS,
+        )
+        | (NEIGHBOUR_ADVERTISEMENT | REDIRECT, TARGET_LINK_ADDRESS)
+        | (_, NONCE)
+        | (ROUTER_ADVERTISEMENT, MTU | ADVERTISEMENT_INTERVAL | HOME_AGENT | FLAGS) => len == 8,
+        (ROUTER_ADVERTISEMENT, PREFIX) => len == 32,
+        (ROUTER_ADVERTISEMENT, ROUTE) => (8..=24).contains(&len),
+        // A lifetime, then addresses or names.
+        (ROUTER_ADVERTISEMENT, DNS_SERVERS) => len >= 24 && len % 16 == 8,
+        (ROUTER_ADVERTISEMENT, DNS_SEARCH | NAT64_PREFIX) => len >= 16,
+        (ROUTER_ADVERTISEMENT, CAPTIVE_PORTAL) | (REDIRECT, REDIRECTED) => len >= 8,
+        _ => false,
+    }
+}
+
+/// Routers announce several of these at once.
+fn may_repeat(option: u8) -> bool {
+    matches!(option, PREFIX | ROUTE | DNS_SERVERS | DNS_SEARCH | NAT64_PREFIX)
 }

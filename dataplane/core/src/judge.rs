@@ -11,6 +11,8 @@
 //! The judge does no I/O, asks no clock and takes no lock. `explain` and `reach` call the
 //! same [`Table::decide`] that it calls.
 
+use std::net::IpAddr;
+
 use crate::address::NetworkId;
 use crate::conntrack::{Account, Connections, Found, NoRoom, Opening, Tracking, opens};
 use crate::drop::DropReason;
@@ -147,6 +149,7 @@ impl Judge<'_> {
             check_configuration(crossing.from, ip)?;
         }
         if let Transport::Neighbour(_) = ip.transport {
+            self.check_neighbour_destination(crossing, ip)?;
             return Ok(None);
         }
         self.check_destination(crossing.network, crossing.to, ip)?;
@@ -161,7 +164,7 @@ impl Judge<'_> {
     pub fn group(&self, network: NetworkId, packet: &Packet) -> Verdict {
         let Payload::Ip(ip) = &packet.payload else { return Ok(()) };
         match ip.transport {
-            Transport::Neighbour(_) => return Ok(()),
+            Transport::Neighbour(_) if is_group(ip) => return Ok(()),
             Transport::IcmpOther { .. } | Transport::IcmpError(_) => {
                 return Err(DropReason::UnsupportedIcmp);
             }
@@ -231,6 +234,22 @@ impl Judge<'_> {
             Attachment::Uplink => {
                 !self.residents.has_port(party) && !self.residents.is_local_node(party)
             }
+            Attachment::Host => true,
+        };
+        if fits { Ok(()) } else { Err(DropReason::ForeignDestination) }
+    }
+
+    /// Neighbour discovery also goes to link-local addresses, which the table does not know, and
+    /// to groups; a group's packet may come to one host alone (RFC 6085).
+    fn check_neighbour_destination(&self, crossing: &Crossing<'_>, ip: &Ip) -> Verdict {
+        let IpAddr::V6(to) = ip.destination else { return Err(DropReason::ForeignDestination) };
+        let party = self.table.party(crossing.network, ip.destination);
+        let fits = match crossing.to {
+            Attachment::Pod { endpoint, .. } => {
+                let is_own = endpoint.is_some_and(|endpoint| party == Party::Pod(endpoint));
+                is_own || to.is_multicast() || to.is_unicast_link_local()
+            }
+            Attachment::Uplink => !self.residents.has_port(party),
             Attachment::Host => true,
         };
         if fits { Ok(()) } else { Err(DropReason::ForeignDestination) }
@@ -378,8 +397,8 @@ fn is_echo(transport: &Transport) -> bool {
 #[must_use]
 pub fn is_group(ip: &Ip) -> bool {
     match ip.destination {
-        std::net::IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
-        std::net::IpAddr::V6(v6) => v6.is_multicast(),
+        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_multicast(),
     }
 }
 

@@ -3,7 +3,8 @@
 //! Header layouts are etherparse's; the walk over them is our own, because a firewall must
 //! not take an unfinished walk for "no ports". Whatever cannot be read to its end is an
 //! error with a name. Bytes behind the length that the IP header gives are Ethernet padding
-//! and are left alone.
+//! and are left alone, but for what no policy judges: ARP and neighbour discovery have no more
+//! of it than makes a short frame long enough.
 //!
 //! A first fragment reads as the packet that it begins, if it holds the whole transport
 //! header; the fragments behind it have [`Transport::Continuation`].
@@ -31,6 +32,10 @@ const ETHERTYPE_IPV4: u16 = 0x0800;
 const ETHERTYPE_IPV6: u16 = 0x86dd;
 const ETHERTYPE_VLAN: u16 = 0x8100;
 const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8;
+
+/// The longest payload of a frame that anybody pads, in bytes: Ethernet asks for 46, and some
+/// pad to 64 bytes without the FCS.
+const PADDED_LEN_MAX: usize = 50;
 
 /// A frame's headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -329,6 +334,17 @@ impl Packet {
         })
     }
 
+    /// Whether it finds out who has an address: ARP or neighbour discovery, of which the guard
+    /// has a say and no policy.
+    #[inline]
+    #[must_use]
+    pub fn is_resolution(&self) -> bool {
+        match &self.payload {
+            Payload::Arp(_) => true,
+            Payload::Ip(ip) => matches!(ip.transport, Transport::Neighbour(_)),
+        }
+    }
+
     /// The IP packet, where the frame carries one.
     #[inline]
     #[must_use]
@@ -341,6 +357,9 @@ impl Packet {
 }
 
 fn parse_arp(bytes: &[u8]) -> Option<Arp> {
+    if bytes.len() > PADDED_LEN_MAX {
+        return None;
+    }
     // Ethernet, IPv4, and their address lengths; then operation, sender and target.
     let (fixed, rest) = bytes.split_first_chunk::<8>()?;
     let [0, 1, 8, 0, 6, 4, 0, 1 | 2] = *fixed else { return None };

@@ -1,10 +1,10 @@
-//! How many frames a port may have copied to others: a token bucket.
+//! How many frames a port may have copied to others, or a pod send past policy: a token bucket.
 
 use std::time::Duration;
 
 use sluice_core::time::Time;
 
-/// Frames a second that a port may flood, and how many at once.
+/// Frames a second that a port may flood or send past policy, and how many at once.
 pub(crate) const FLOOD_RATE: u32 = 1000;
 
 /// A token bucket of [`FLOOD_RATE`] tokens a second that holds a second's worth.

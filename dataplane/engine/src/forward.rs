@@ -229,6 +229,11 @@ impl Worker {
         if !port.fits(len - tag_len) {
             return Err(DropReason::TooBig);
         }
+        // No policy judges these; what a pod can say by them is kept down to their rate.
+        let is_pod = matches!(scene.attachment(*from), Attachment::Pod { .. });
+        if is_pod && packet.is_resolution() {
+            self.take_flood_token(*from, now)?;
+        }
         Ok(Route { way: Way::Port(to), to: scene.attachment(to) })
     }
 

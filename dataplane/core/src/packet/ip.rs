@@ -5,9 +5,9 @@
 
 use std::net::IpAddr;
 
-use etherparse::{Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6HeaderSlice};
+use etherparse::{Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6Header, Ipv6HeaderSlice};
 
-use super::{Fragment, Ip, Transport, transport};
+use super::{Fragment, Ip, PADDED_LEN_MAX, Transport, transport};
 use crate::checksum;
 use crate::drop::DropReason;
 use crate::ports::Protocol;
@@ -43,7 +43,24 @@ pub(super) fn parse_v4(bytes: &[u8], offset: usize) -> Result<Ip, DropReason> {
 
 pub(super) fn parse_v6(bytes: &[u8], offset: usize) -> Result<Ip, DropReason> {
     let header = ipv6_header(bytes)?;
-    finish(&header, bytes, offset, DropReason::MalformedIpv6)
+    let ip = finish(&header, bytes, offset, DropReason::MalformedIpv6)?;
+    if let Transport::Neighbour(_) = ip.transport {
+        check_bare(&header, bytes.len())?;
+    }
+    Ok(ip)
+}
+
+/// Neighbour discovery passes without policy, so nothing may ride with it: no extension headers,
+/// which can hold anything (RFC 6980 forbids that of fragments), and nothing behind its end.
+fn check_bare(header: &IpHeader, len: usize) -> Result<(), DropReason> {
+    if header.header_len != Ipv6Header::LEN {
+        return Err(DropReason::ExtensionHeaders);
+    }
+    let is_longer = len > header.header_len + header.transport_len;
+    if is_longer && len > PADDED_LEN_MAX {
+        return Err(DropReason::MalformedIcmp);
+    }
+    Ok(())
 }
 
 fn finish(

@@ -30,6 +30,7 @@ mod fragments;
 mod headers;
 mod policy;
 mod ports;
+mod resolution;
 mod spoofing;
 mod state;
 mod table;

@@ -110,7 +110,8 @@ fn case_45_neighbours_and_routers_that_are_none(at: At) {
     story.sends("client", honest().hop_limit(254)).dropped(SpoofedNeighbour);
     story.sends("client", honest()).reaches("server");
 
-    let advertisement = |from| neighbour(from, "server", 134, &ADVERTISEMENT);
+    let advertisement =
+        |from| neighbour(from, "server", 134, &ADVERTISEMENT).source_address("fe80::1");
     story.sends("client", advertisement("client")).dropped(RogueRouter);
     let to_all = |packet: Packet| {
         packet.destination_address("ff02::1").destination_mac(Mac([0x33, 0x33, 0, 0, 0, 1]))
@@ -126,6 +127,8 @@ fn case_45_neighbours_and_routers_that_are_none(at: At) {
     if at != At::Veths {
         story.sends("uplink", to_all(advertisement("router"))).dropped(RogueRouter);
     }
+    let global = neighbour("router", "server", 134, &ADVERTISEMENT);
+    story.sends("uplink", global).dropped(RogueRouter);
     // From there come neighbours, but nobody who is here.
     for whose in ["client", "node"] {
         let forged = neighbour("router", "server", 136, &answer(whose, cast.mac("router")));
