@@ -124,6 +124,12 @@ const CASES: &[Case] = &[
          /ICMPv6NDOptPrefixInfo(prefix='fd66::', prefixlen=64)"),
     (Pod, "router advertisement to the victim alone", Some(RogueRouter), "eth/nd/ICMPv6ND_RA()"),
     (Pod, "IPv6 redirect", Some(RogueRouter), "eth/nd/ICMPv6ND_Redirect(tgt=ip6, dst=gateway6)"),
+    (Pod, "ARP request with payload", Some(MalformedArp), "eth/ARP(op=1, hwsrc=mac, psrc=ip4, pdst=victim4)/(b'x' * 1000)"),
+    (Pod, "solicitation with payload", Some(MalformedIcmp),
+        "eth/nd/ICMPv6ND_NS(tgt=victim6)/ICMPv6NDOptUnknown(type=200, len=100, data=b'x' * 798)"),
+    (Pod, "solicitation behind payload", Some(ExtensionHeaders),
+        "eth/nd/IPv6ExtHdrDestOpt(options=[PadN(optdata=b'x' * 60)])/ICMPv6ND_NS(tgt=victim6)"),
+    (Pod, "solicitation about another", Some(ForeignDestination), "eth/nd/ICMPv6ND_NS(tgt=gateway6)"),
     (Outside, "ARP reply for a pod", Some(SpoofedArp), "eth/ARP(op=2, hwsrc=mac, psrc='10.5.0.13', hwdst=victim_mac, pdst=victim4)"),
     (Outside, "advertisement for a pod", Some(SpoofedNeighbour),
         "eth/nd/ICMPv6ND_NA(tgt='fd05::13', R=0, O=1)/ICMPv6NDOptDstLLAddr(lladdr=mac)"),
@@ -175,9 +181,11 @@ fn no_crafted_frame_reaches_the_victim_and_each_is_counted_under_its_reason() {
     // What has nothing wrong with it does arrive, mark and all.
     for (number, sender) in senders.iter_mut().enumerate() {
         for (place, frames) in
-            ["eth/v4/syn", "eth/v6/syn", "eth/v4/udp()/b'hello'"].iter().enumerate()
+            ["eth/v4/syn", "eth/v6/syn", "eth/v4/udp()/b'hello'", "eth/nd/ICMPv6ND_NS(tgt=victim6)"]
+                .iter()
+                .enumerate()
         {
-            let mark = format!("<honest {number} {place}>");
+            let mark = format!("<h{number}{place}>");
             sender.send(900 + place, &mark, frames);
             watch.settle(&sender.namespace);
             assert!(watch.capture.has(mark.as_bytes()), "{frames} does not arrive");
@@ -188,7 +196,7 @@ fn no_crafted_frame_reaches_the_victim_and_each_is_counted_under_its_reason() {
     for (number, &(origin, name, reason, frames)) in CASES.iter().enumerate() {
         let sender = &mut senders[usize::from(origin == Outside)];
         let before = watch.drops(&sender.interface);
-        let mark = format!("<case {number}>");
+        let mark = format!("<#{number:03}>");
         let sent = sender.send(number, &mark, frames);
         watch.settle(&sender.namespace);
         let after = watch.drops(&sender.interface);

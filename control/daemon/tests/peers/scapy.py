@@ -2,7 +2,8 @@
 
 Reads a line for each case, a number, a mark and an expression with tabs between them, and answers
 with how many frames it has sent. The expression gives a scapy packet or a list of them, in the
-words below. The mark goes behind each frame, where IP sees no more than Ethernet padding.
+words below. The mark goes behind each frame, where IP sees no more than Ethernet padding. With
+neighbour discovery nothing may stand there, so that its mark is a nonce; it has six bytes at most.
 """
 
 import sys
@@ -35,10 +36,16 @@ def words(number):
     return {"tcp": tcp, "syn": tcp("S"), "udp": udp, "port": port}
 
 
+def marked(frame, mark):
+    if any(layer.__name__.startswith("ICMPv6ND_") for layer in frame.layers()):
+        return bytes(frame / Raw(bytes([14, 1]) + mark.ljust(6, b"\0")))
+    return bytes(frame) + mark
+
+
 for line in sys.stdin:
     number, mark, expression = line.rstrip("\n").split("\t")
     frames = eval(expression, {**globals(), **words(int(number))})
     frames = frames if isinstance(frames, list) else [frames]
     for frame in frames:
-        wire.send(bytes(frame) + mark.encode())
+        wire.send(marked(frame, mark.encode()))
     print(len(frames), flush=True)
