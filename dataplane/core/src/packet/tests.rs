@@ -395,7 +395,14 @@ fn an_sctp_packet_shows_what_its_chunks_say() {
     let init = [1, 0, 0, 20, 0x11, 0x22, 0x33, 0x44, 0, 1, 0, 0, 0, 5, 0, 5, 0, 0, 0, 1];
     let expected = Chunks { init: Some(0x1122_3344), ..Chunks::default() };
     assert_eq!(of(&init), packet(expected));
-    assert_eq!(of(&[&init[..], &[11, 0, 0, 4]].concat()), Err(DropReason::MalformedSctp));
+    let mut init_ack = init;
+    init_ack[0] = 2;
+    for alone in [init, init_ack] {
+        let data = [0, 3, 0, 20, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4];
+        for bundle in [[alone, data], [data, alone], [alone, alone]] {
+            assert_eq!(of(bundle.as_flattened()), Err(DropReason::MalformedSctp), "{bundle:?}");
+        }
+    }
     let bundle = [10, 0, 0, 6, 1, 2, 0, 0, 11, 0, 0, 4];
     let expected = Chunks { cookie_echo: true, cookie_ack: true, ..Chunks::default() };
     assert_eq!(of(&bundle), packet(expected));

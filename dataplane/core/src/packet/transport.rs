@@ -75,17 +75,21 @@ fn sctp(bytes: &[u8], is_fragment: bool) -> Result<SctpPacket, DropReason> {
 /// Walks the chunks (RFC 9260, 3.2). In a first fragment the last may end elsewhere.
 fn sctp_chunks(mut bytes: &[u8], is_fragment: bool) -> Option<Chunks> {
     let mut chunks = Chunks::default();
+    let len_all = bytes.len();
     while let Some((header, value)) = bytes.split_first_chunk::<4>() {
         let [kind, flags, len_high, len_low] = *header;
         let len = usize::from(u16::from_be_bytes([len_high, len_low]));
         let value_len = len.checked_sub(header.len())?;
+        let is_behind = bytes.len() < len_all;
         let is_cut = value_len > value.len();
         if is_cut && !is_fragment {
             return None;
         }
         let initiate_tag = || value.first_chunk::<4>().copied().map(u32::from_be_bytes);
         match kind {
-            // INIT and INIT ACK stand alone: what follows them could pass under tag 0.
+            // INIT and INIT ACK stand alone (RFC 9260, 6.10): what is before or behind them could
+            // pass under tag 0.
+            1 | 2 if is_behind => return None,
             1 => chunks.init = Some(initiate_tag().filter(|_| value_len >= 16)?),
             2 => chunks.init_ack = Some(initiate_tag().filter(|_| value_len >= 16)?),
             6 => (chunks.abort, chunks.reflected) = (true, flags & 1 == 1),
