@@ -1,21 +1,18 @@
 //! A story: packets between a few hosts, with tables that change and time that passes.
 //!
 //! ```text
-//! story = keep step*                       keep: odd where established connections live on
+//! story = options step*                    1: established connections live on; 2: midstream
 //! step  = what from to port flags time     see `Step`; time: the cube root of milliseconds
 //! ```
 //!
 //! Every verdict is held to what can be said without the judge: [`Table::decide`] of the
 //! packet's own addresses, and the connections before and after.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use etherparse::{IpNumber, PacketBuilder};
-use ipnet::{IpNet, Ipv4Net};
 use sluice_core::address::{Mac, NetworkId};
-use sluice_core::blocks::{Block, BlockId, BlockTrie};
 use sluice_core::conntrack::state::{State, Timeouts};
 use sluice_core::conntrack::{Account, Connections, Limits};
 use sluice_core::flow::FlowHasher;
@@ -23,22 +20,21 @@ use sluice_core::guard::{Attachment, Residents};
 use sluice_core::judge::{Crossing, Established, FlowOf, Judge, Verdict, is_group};
 use sluice_core::packet::{Ip, Packet, TcpFlags, Transport};
 use sluice_core::policy::Attempt;
-use sluice_core::ports::{ICMP, ICMPV6, PortMatch, PortSet, Rank, SCTP, TCP, UDP};
-use sluice_core::table::{
-    Action, Edit, Endpoint, EndpointId, GroupId, Identity, IdentityId, Node, NodeId, Party,
-    PolicyId, PolicySet, RuleRef, Table, Tiers,
-};
+use sluice_core::ports::{ICMP, ICMPV6, SCTP, TCP, UDP};
+use sluice_core::table::{Party, Table};
 use sluice_core::time::Time;
+
+use crate::cast::{Host, PODS, edit};
+use crate::sums;
 
 const NETWORK: NetworkId = NetworkId::DEFAULT;
 /// Few, so that a story fills the table.
 const CONNECTIONS_MAX: u32 = 6;
 const STEP_LEN: usize = 6;
 
-/// The first two have ports here; the third lives on the far side of the uplink.
-const PODS: [(&str, Host); 3] =
-    [("shop/client", Host(0)), ("shop/server", Host(1)), ("shop/far", Host(2))];
-const NODE: Host = Host(4);
+/// The first two pods have ports here.
+const PORTS: usize = 2;
+/// All but the late pod and the twin.
 const HOSTS: u8 = 6;
 
 /// Plays `bytes` as a story.
@@ -46,37 +42,15 @@ const HOSTS: u8 = 6;
 /// # Panics
 /// Where a verdict, the connections or the clock contradict each other.
 pub fn judge(bytes: &[u8]) {
-    let Some((keep, steps)) = bytes.split_first() else { return };
-    let established = if keep & 1 == 1 { Established::Keep } else { Established::Recheck };
-    let mut world = World::new(established);
+    let Some((options, steps)) = bytes.split_first() else { return };
+    let established = if options & 1 == 1 { Established::Keep } else { Established::Recheck };
+    let mut world = World::new(established, options & 2 == 2);
     for step in steps.chunks_exact(STEP_LEN) {
         let &[what, from, to, port, flags, time] = step else { continue };
         world.now = world.now + Duration::from_millis(u64::from(time).pow(3));
         world.play(Step { what, from: Host(from % HOSTS), to: Host(to % HOSTS), port, flags });
         let (len, capacity) = (world.connections.len(), world.connections.capacity());
         assert!(len <= capacity, "{len} connections in {capacity} places");
-    }
-}
-
-/// Host N has the MAC 02:00:00:00:00:0N and the addresses 10.0.0.N and fd00::N.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Host(u8);
-
-impl Host {
-    fn mac(self) -> Mac {
-        Mac([2, 0, 0, 0, 0, self.0])
-    }
-
-    fn v4(self) -> [u8; 4] {
-        [10, 0, 0, self.0]
-    }
-
-    fn v6(self) -> [u8; 16] {
-        Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, self.0.into()).octets()
-    }
-
-    fn addresses(self) -> Vec<IpAddr> {
-        vec![self.v4().into(), self.v6().into()]
     }
 }
 
@@ -97,7 +71,8 @@ struct Step {
 
 const IPV6: u8 = 0x10;
 const TO_ALL: u8 = 0x20;
-/// The destination is the IPv4 address, mapped into IPv6; a segment has wild numbers.
+/// The destination is the IPv4 address, mapped into IPv6; a segment has wild numbers; the
+/// checksums of a changed packet are not mended.
 const TO_MAPPED: u8 = 0x40;
 /// The source address is the next host's.
 const SPOOFED: u8 = 0x80;
@@ -225,72 +200,19 @@ impl Step {
     }
 }
 
-/// The table of a number: who is in it and what they may do.
-///
-/// 0: client may open ports 80 to 83 to server and to the block 10.0.0.5/32. 1: nothing is
-/// admitted. 2: as 0, without the server. 3: nobody is isolated.
-fn edit(number: u8) -> Edit {
-    let isolated = number % 4 != 3;
-    let entries = [TCP, UDP, SCTP]
-        .map(|protocol| (PortMatch::Range { protocol, first: 80, last: 83 }, Rank(0)));
-    let admits = (number % 4 != 1).then(|| Arc::new(PortSet::new(&entries)));
-    // Every pod is a group of its own, by the number of its identity.
-    let of = |peer: Option<u32>| {
-        let by_group = peer.zip(admits.clone()).map(|(group, ports)| (GroupId(group), ports));
-        let by_block = admits.clone().filter(|_| peer.is_some()).map(|ports| (BlockId(0), ports));
-        let set = PolicySet {
-            rules: vec![RuleRef { policy: PolicyId(0), index: 0, action: Action::Accept }],
-            by_group: by_group.into_iter().collect(),
-            by_block: by_block.into_iter().collect(),
-            ..PolicySet::default()
-        };
-        Tiers { network_policy: isolated.then(|| Arc::new(set)), ..Tiers::default() }
-    };
-    let mut edit = Table::empty().edit();
-    for ((name, host), place) in PODS.iter().zip(0..) {
-        let tiers = |peers: [Option<u32>; 2]| peers.map(&of);
-        let [egress, ingress] = match place {
-            0 => tiers([Some(1), None]),
-            1 => tiers([None, Some(0)]),
-            _ => [Tiers::default(), Tiers::default()],
-        };
-        let groups = Arc::from([GroupId(place)]);
-        edit.set_identity(IdentityId(place), Some(Identity { groups, egress, ingress }));
-        if place == 1 && number % 4 == 2 {
-            continue;
-        }
-        let endpoint = Endpoint {
-            name: (*name).into(),
-            network: NETWORK,
-            addresses: host.addresses(),
-            identity: Some(IdentityId(place)),
-            node: Some(NodeId(0)),
-        };
-        edit.set_endpoint(EndpointId(place), Some(endpoint));
-    }
-    let here = Node { name: "here".into(), addresses: NODE.addresses(), ..Node::default() };
-    edit.set_node(NodeId(0), Some(here)).set_local_node(Some(NodeId(0)));
-    edit.set_blocks(BlockTrie::new([(BlockId(0), &outside())].into_iter()));
-    edit
-}
-
-fn outside() -> Block {
-    let net = Ipv4Net::new_assert(Ipv4Addr::from(Host(5).v4()), 32);
-    Block { cidr: IpNet::V4(net), except: Vec::new() }
-}
-
 struct World {
     table: Table,
     residents: Residents,
     connections: Connections,
     hasher: FlowHasher,
     established: Established,
+    midstream: bool,
     now: Time,
     last: Vec<u8>,
 }
 
 impl World {
-    fn new(established: Established) -> Self {
+    fn new(established: Established, midstream: bool) -> Self {
         let hasher = FlowHasher::seeded(1);
         let limits =
             Limits { connections_max: CONNECTIONS_MAX, account_connections_max: CONNECTIONS_MAX };
@@ -301,6 +223,7 @@ impl World {
             connections,
             hasher,
             established,
+            midstream,
             now: Time(1),
             last: Vec::new(),
         };
@@ -311,7 +234,7 @@ impl World {
     fn publish(&mut self, number: u8) {
         self.table = edit(number).finish(self.table.revision() + 1);
         self.residents = Residents::of(&self.table);
-        for (name, _) in &PODS[..2] {
+        for (name, _) in &PODS[..PORTS] {
             if let Some(endpoint) = self.table.endpoint_named(name) {
                 self.residents.insert(&self.table, endpoint);
             }
@@ -319,13 +242,13 @@ impl World {
     }
 
     fn port(&self, host: Host) -> Attachment {
-        match PODS[..2].iter().find(|(_, pod)| *pod == host) {
+        match PODS[..PORTS].iter().find(|(_, pod)| *pod == host) {
             Some((name, _)) => Attachment::Pod {
                 mac: host.mac(),
                 endpoint: self.table.endpoint_named(name),
                 account: Account(u16::from(host.0) + 1),
             },
-            None if host == NODE => Attachment::Host,
+            None if host == Host::NODE => Attachment::Host,
             None => Attachment::Uplink,
         }
     }
@@ -337,7 +260,12 @@ impl World {
                 if let Some(byte) = frame.get_mut(usize::from(step.port)) {
                     *byte ^= step.flags;
                 }
+                // A wrong checksum would be all that is wrong with nearly every one.
+                if !step.has(TO_MAPPED) {
+                    sums::mend(&mut frame);
+                }
                 self.send(step, &frame);
+                self.last = frame;
             }
             8 => self.publish(step.port),
             9 => {
@@ -359,7 +287,7 @@ impl World {
             table: &self.table,
             residents: &self.residents,
             established: self.established,
-            midstream: false,
+            midstream: self.midstream,
             now: self.now,
         };
         if judge.guard(NETWORK, from, &packet).is_err() {
@@ -414,6 +342,11 @@ impl World {
             return;
         }
         let Some(flow) = flow else { panic!("{step:?}: allowed without a flow") };
+        let opening = flow.key.five_tuple(flow.side);
+        let is_pod = |address| matches!(self.table.party(NETWORK, address), Party::Pod(_));
+        if before.is_none() && !is_pod(opening.source) && !is_pod(opening.destination) {
+            return;
+        }
         let Some(connection) = self.connections.find(flow.hash, &flow.key, self.now) else {
             panic!("{step:?}: allowed, and no connection knows it");
         };

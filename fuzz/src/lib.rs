@@ -9,19 +9,26 @@
 //!
 //! `parse` holds the parser to its own promises and to etherparse's reading of the frame;
 //! `judge` plays packets, tables and time and holds every verdict to `Table::decide`;
+//! `engine` drives whole workers, with ports and tables that come and go, and holds what leaves
+//! to an oracle of its own and the counters to each other;
 //! `conntrack` holds the connection table to a plain list of what it should hold;
 //! `rule_set` reads a stored rule set and compiles it, twice;
 //! `policy` follows a cluster through changes and holds table and compiler to the oracle.
 
 #![forbid(unsafe_code)]
 
+mod cast;
 mod conntrack;
+mod engine;
 mod judge;
 mod parse;
 mod policy;
 mod rule_set;
+mod sums;
+mod view;
 
 pub use conntrack::conntrack;
+pub use engine::engine;
 pub use judge::judge;
 pub use parse::parse;
 pub use policy::policy;

@@ -21,6 +21,11 @@ fn frames_are_parsed() {
 }
 
 #[test]
+fn frames_are_forwarded() {
+    replay("engine", sluice_fuzz::engine);
+}
+
+#[test]
 fn stories_are_judged() {
     replay("judge", sluice_fuzz::judge);
 }
