@@ -13,7 +13,7 @@ PEER_PACKAGES := iperf3 nmap curl iputils-ping python3-scapy
 # The kernel as a peer.
 BENCH_PACKAGES := nftables ethtool procps util-linux
 
-.PHONY: help build demo test bench bench-quick flood loss lint fuzz fuzz-quick clean packages
+.PHONY: help build demo test bench bench-quick flood loss lint fuzz fuzz-quick loom clean packages
 
 help:
 	@echo 'make demo           the story: namespaces, sluiced, real connections, expected beside observed'
@@ -25,6 +25,7 @@ help:
 	@echo 'make build          sluiced and sluicectl in target/release'
 	@echo 'make fuzz           each fuzz target for FUZZ_SECONDS (60); wants nightly and cargo-fuzz'
 	@echo 'make fuzz-quick     each for 20 seconds; skipped where those are missing'
+	@echo 'make loom           what workers share, in every order of threads that the memory model allows'
 	@echo 'make lint           format and lints'
 
 packages:
@@ -77,6 +78,9 @@ lint: packages
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target --all-targets -- -D warnings
+
+loom: packages
+	dataplane/engine/loom.sh
 
 # A toolchain that a check happens to want is not worth a download that nobody asked for.
 NIGHTLY_IS_HERE := RUSTUP_AUTO_INSTALL=0 cargo +nightly --version >/dev/null 2>&1

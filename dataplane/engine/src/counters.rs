@@ -1,9 +1,11 @@
 //! Counters without sharing: each worker writes its own, anybody reads.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use crossbeam::utils::CachePadded;
 use sluice_core::drop::DropReason;
+
+use crate::sync::AtomicU64;
 
 /// A counter with one writer. Reading it from elsewhere gives a recent value.
 #[derive(Debug, Default)]

@@ -1,14 +1,9 @@
 //! What workers share with each other and with the control side: scene, inboxes, commands.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64, fence};
+use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
 
-use arc_swap::ArcSwap;
-use crossbeam::channel::Sender;
-use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use sluice_core::conntrack::{Account, Connection};
 use sluice_core::fragments::DatagramId;
 use sluice_xdp::Frame;
@@ -19,9 +14,13 @@ use crate::fdb::Sighting;
 use crate::io::QueueIo;
 use crate::port::PortId;
 use crate::scene::Scene;
+use crate::sync::{ArcSwap, ArrayQueue, AtomicBool, AtomicU64, Bell, Sender, fence};
 
-/// Frames that wait in an inbox at most.
-pub(crate) const INBOX_LEN: usize = 4096;
+/// Frames that wait in an inbox at most. A model fills it.
+pub(crate) const INBOX_LEN: usize = if cfg!(loom) { 2 } else { 4096 };
+
+/// What a worker did in a turn is there for whoever reads that the turn is over.
+const TURN_OVER: Ordering = if cfg!(mutant = "seen_relaxed") { Relaxed } else { Release };
 
 /// What all workers and the control side share.
 #[derive(Debug)]
@@ -41,7 +40,7 @@ pub(crate) struct Shared {
 pub(crate) struct Desk {
     pub(crate) inbox: ArrayQueue<Handover>,
     /// The generation of the scene that the worker last finished a turn with.
-    pub(crate) seen: AtomicU64,
+    seen: AtomicU64,
     /// The table revision of that scene.
     pub(crate) revision: AtomicU64,
     pub(crate) connections_len: AtomicU64,
@@ -49,8 +48,8 @@ pub(crate) struct Desk {
     pub(crate) evicted: AtomicU64,
     /// Drops that no port can account for, since theirs has gone.
     pub(crate) gone: PortCounters,
-    pub(crate) sleeping: AtomicBool,
-    pub(crate) bell: EventFd,
+    sleeping: AtomicBool,
+    pub(crate) bell: Bell,
 }
 
 /// A frame, or word of one, on its way to another worker.
@@ -159,16 +158,45 @@ impl Desk {
             evicted: AtomicU64::new(0),
             gone: PortCounters::default(),
             sleeping: AtomicBool::new(false),
-            bell: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+            bell: Bell::new()?,
         })
+    }
+
+    /// Notes that the worker has finished a turn with a scene.
+    pub(crate) fn finish_turn(&self, scene: &Scene) {
+        self.revision.store(scene.table.revision(), Relaxed);
+        self.seen.store(scene.generation, TURN_OVER);
+    }
+
+    /// Whether the worker has finished a turn with this generation or a later one.
+    pub(crate) fn has_seen(&self, generation: u64) -> bool {
+        self.seen.load(Acquire) >= generation
     }
 
     /// Wakes the worker if it sleeps, after something was left for it.
     pub(crate) fn wake(&self) {
-        fence(SeqCst);
-        if self.sleeping.swap(false, Relaxed) {
-            // A full eventfd is awake already.
-            let _ = self.bell.write(1);
+        // The other half is in `lie_down`: of two threads that each write, fence and then look at
+        // what the other writes, at least one sees it.
+        if !cfg!(mutant = "wake_without_fence") {
+            fence(SeqCst);
         }
+        if self.sleeping.swap(false, Relaxed) {
+            self.bell.ring();
+        }
+    }
+
+    /// Says that the worker sleeps. What is left for it from now on rings the bell; what was left
+    /// before, the worker has to look for after this.
+    pub(crate) fn lie_down(&self) {
+        self.sleeping.store(true, Relaxed);
+        if !cfg!(mutant = "sleep_without_fence") {
+            fence(SeqCst);
+        }
+    }
+
+    /// Says that the worker is awake.
+    pub(crate) fn get_up(&self) {
+        self.sleeping.store(false, Relaxed);
+        self.bell.silence();
     }
 }

@@ -1,11 +1,10 @@
 //! The control side of the engine: starts workers, adds and removes ports, publishes tables.
 
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Sender, bounded, unbounded};
 use sluice_core::conntrack::Connection;
 use sluice_core::conntrack::state::Timeouts;
 use sluice_core::flow::FlowHasher;
@@ -26,6 +25,7 @@ use crate::scene::Scene;
 use crate::start::{SIGHTINGS_LEN, check_cores, prepare, spawn};
 use crate::stepped::ByHand;
 use crate::steward;
+use crate::sync::{Mutex, MutexGuard, Sender, bounded, sleep, unbounded};
 use crate::worker::{SLICE_LEN, WORKER_PATIENCE};
 
 /// Workers at most: one bit each in a worker's list of whom to wake.
@@ -289,7 +289,9 @@ impl Engine {
         // First nobody sends to it any more, then its queues end, then no frame on its way
         // between workers names it; only then may its number be used again. The queues are closed
         // here: a kernel may take its time over that, and a worker has other ports to serve.
-        self.inner.show_again(&control)?;
+        if !cfg!(mutant = "ends_queues_first") {
+            self.inner.show_again(&control)?;
+        }
         let mut queues = Vec::new();
         for worker in 0..control.commands.len() {
             let (given, taken) = unbounded();
@@ -298,7 +300,9 @@ impl Engine {
             let taken = taken.recv_timeout(WORKER_PATIENCE);
             queues.extend(taken.map_err(|_| EngineError::WorkerStuck(worker))?);
         }
-        self.inner.show_again(&control)?;
+        if !cfg!(mutant = "frees_the_number_early") {
+            self.inner.show_again(&control)?;
+        }
         let mut pool = self.inner.umem.empty_pool();
         for queue in queues {
             queue.close(&mut pool);
@@ -484,11 +488,11 @@ impl Inner {
         let patience = Instant::now() + WORKER_PATIENCE;
         for (worker, desk) in self.shared.desks.iter().enumerate() {
             self.wake(worker);
-            while desk.seen.load(Acquire) < generation {
+            while !cfg!(mutant = "publishes_at_once") && !desk.has_seen(generation) {
                 if Instant::now() > patience {
                     return Err(EngineError::WorkerStuck(worker));
                 }
-                std::thread::sleep(Duration::from_micros(20));
+                sleep(Duration::from_micros(20));
             }
         }
         drop(old);
@@ -535,4 +539,9 @@ impl Control {
 }
 
 #[cfg(test)]
+#[cfg(not(loom))]
 mod tests;
+
+#[cfg(test)]
+#[cfg(loom)]
+mod models;

@@ -16,6 +16,8 @@
 //! [`sluice_core::judge`]. Every frame is counted once: received and flooded copies together
 //! equal sent and dropped.
 
+#[cfg(not(all(test, loom)))]
+mod bell;
 pub mod capture;
 pub mod clock;
 pub mod counters;
@@ -33,6 +35,7 @@ pub mod scene;
 mod start;
 pub mod stepped;
 mod steward;
+mod sync;
 mod tag;
 mod waiting;
 pub mod worker;

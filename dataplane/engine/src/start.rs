@@ -3,9 +3,6 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
-use crossbeam::channel::unbounded;
-use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use sluice_core::conntrack::{Connections, Limits};
 use sluice_core::flow::FlowHasher;
@@ -19,6 +16,7 @@ use crate::engine::{EngineConfig, Idle, Inner, WORKERS_MAX};
 use crate::error::EngineError;
 use crate::fdb::Fdb;
 use crate::scene::Scene;
+use crate::sync::{ArcSwap, ArrayQueue, unbounded};
 use crate::worker::{POOL_LEN_MAX, Worker, WorkerStart};
 
 /// Sightings that wait for the steward at most.

@@ -6,10 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam::channel::{Receiver, RecvTimeoutError};
-
 use crate::clock::Clock;
 use crate::engine::Inner;
+use crate::sync::{Receiver, RecvTimeoutError};
 
 /// How often sightings are looked at.
 const INTERVAL: Duration = Duration::from_millis(10);

@@ -4,14 +4,10 @@
 //! it owns; then it sends what has gathered. Nothing in a turn waits, locks or, once its lists
 //! have grown to their size, allocates. What is full is counted and let go.
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::fence;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use crossbeam::channel::Receiver;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use sluice_core::conntrack::{Account, Connection, Connections};
 use sluice_core::drop::DropReason;
 use sluice_core::flow::FlowHasher;
@@ -28,6 +24,7 @@ use crate::flood::Bucket;
 use crate::io::QueueIo;
 use crate::port::PortId;
 use crate::scene::Scene;
+use crate::sync::{Listener, Receiver};
 use crate::waiting::WaitingRoom;
 
 /// Frames taken from one queue, or from the inbox, before the next one's turn.
@@ -78,18 +75,18 @@ pub struct Worker {
     /// When the turn began.
     pub(crate) now: Time,
     pool_len_max: usize,
-    scene: Arc<Scene>,
+    pub(crate) scene: Arc<Scene>,
     queues: Vec<OwnQueue>,
     /// The place in `queues` of the first queue of each port, by the port's number.
     own: Vec<Option<usize>>,
     commands: Receiver<Command>,
     batch: Vec<Frame>,
-    epoll: Epoll,
+    listener: Listener,
     /// Workers whose inbox this one has put something into during the turn.
     to_wake: u64,
     /// Whether connections are left that have expired and hold memory still.
     expiring: bool,
-    stopping: bool,
+    pub(crate) stopping: bool,
 }
 
 /// What a worker starts with.
@@ -109,9 +106,9 @@ pub(crate) struct WorkerStart {
 
 impl Worker {
     pub(crate) fn new(start: WorkerStart) -> nix::Result<Self> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let mut listener = Listener::new()?;
         if let Some(desk) = start.shared.desks.get(start.index) {
-            epoll.add(desk.bell.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+            listener.add_bell(&desk.bell)?;
         }
         let scene = start.shared.scene.load_full();
         Ok(Self {
@@ -133,7 +130,7 @@ impl Worker {
             own: Vec::new(),
             commands: start.commands,
             batch: Vec::with_capacity(BATCH_LEN_MAX),
-            epoll,
+            listener,
             to_wake: 0,
             expiring: false,
             stopping: false,
@@ -174,6 +171,9 @@ impl Worker {
     pub(crate) fn turn(&mut self, now: Time) -> usize {
         self.now = now;
         let scene = self.pick_up_scene();
+        if cfg!(mutant = "seen_too_early") {
+            self.finish_turn(&scene);
+        }
         self.obey(now);
         let mut moved = self.empty_inbox(&scene, now);
         for place in 0..self.queues.len() {
@@ -185,13 +185,17 @@ impl Worker {
         self.expiring = steps == EXPIRE_BUDGET;
         self.expire_fragments(&scene, now);
         self.share_frames();
+        self.finish_turn(&scene);
+        moved
+    }
+
+    /// Says what this turn has left behind. Nothing that belongs to it may follow.
+    fn finish_turn(&self, scene: &Scene) {
         if let Some(desk) = self.shared.desks.get(self.index) {
             desk.connections_len.store(self.connections.len() as u64, Relaxed);
             desk.evicted.store(self.connections.evicted(), Relaxed);
-            desk.revision.store(scene.table.revision(), Relaxed);
-            desk.seen.store(scene.generation, Release);
+            desk.finish_turn(scene);
         }
-        moved
     }
 
     fn pick_up_scene(&mut self) -> Arc<Scene> {
@@ -227,9 +231,9 @@ impl Worker {
         }
     }
 
-    fn add_queue(&mut self, port: PortId, io: Box<dyn QueueIo>) {
+    pub(crate) fn add_queue(&mut self, port: PortId, io: Box<dyn QueueIo>) {
         if let Some(fd) = io.wake_fd()
-            && let Err(error) = self.epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, 0))
+            && let Err(error) = self.listener.add(fd)
         {
             tracing::warn!(%error, "a queue cannot wake its worker; it is polled every {SLEEP_MS} ms");
         }
@@ -418,7 +422,7 @@ impl Worker {
         }
     }
 
-    fn wake_others(&mut self) {
+    pub(crate) fn wake_others(&mut self) {
         while self.to_wake != 0 {
             let worker = self.to_wake.trailing_zeros() as usize;
             self.to_wake &= self.to_wake - 1;
@@ -447,21 +451,21 @@ impl Worker {
     }
 
     /// Waits until a queue, the inbox, a command or a new scene calls, or a while has passed.
-    fn sleep(&mut self) {
+    pub(crate) fn sleep(&mut self) {
         let Some(desk) = self.shared.desks.get(self.index) else { return };
-        desk.sleeping.store(true, Relaxed);
-        fence(SeqCst);
-        let generation = self.shared.scene.load().generation;
+        if !cfg!(mutant = "lies_down_last") {
+            desk.lie_down();
+        }
         let nothing_left = desk.inbox.is_empty()
             && self.commands.is_empty()
-            && desk.seen.load(Acquire) == generation;
-        if nothing_left {
-            let mut events = [EpollEvent::empty(); 1];
-            // An interrupted wait is a short one.
-            let _ = self.epoll.wait(&mut events, EpollTimeout::from(SLEEP_MS));
+            && desk.has_seen(self.shared.scene.load().generation);
+        if cfg!(mutant = "lies_down_last") {
+            desk.lie_down();
         }
-        desk.sleeping.store(false, Relaxed);
-        let _ = desk.bell.read();
+        if nothing_left {
+            self.listener.wait(SLEEP_MS);
+        }
+        desk.get_up();
     }
 }
 
