@@ -5,7 +5,6 @@
 //! moves the ring positions with the right memory barriers, the descriptors in between are plain
 //! memory that the position hands over. Who owns which frame is the caller's business.
 
-use std::ffi::CString;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -96,7 +95,7 @@ impl Unbound {
         queue_id: u32,
         bind_flags: u16,
     ) -> Result<Socket, (Self, io::Error)> {
-        let Ok(name) = CString::new(interface_name) else {
+        let Some(name) = padded_name(interface_name) else {
             return Err((self, io::ErrorKind::InvalidInput.into()));
         };
         let config = libxdp_sys::xsk_socket_config {
@@ -116,7 +115,7 @@ impl Unbound {
         let error = unsafe {
             libxdp_sys::xsk_socket__create(
                 &mut socket,
-                name.as_ptr(),
+                name.as_ptr().cast(),
                 queue_id,
                 self.umem.as_ptr(),
                 &raw mut (*rings).rx,
@@ -348,6 +347,18 @@ fn open_socket() -> io::Result<OwnedFd> {
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) })
 }
 
+/// An interface's name as libxdp reads it: `IFNAMSIZ` bytes, however short the name is. `None` for
+/// what cannot be a name.
+fn padded_name(name: &str) -> Option<[u8; libc::IFNAMSIZ]> {
+    let mut padded = [0; libc::IFNAMSIZ];
+    let (_end, room) = padded.split_last_mut()?;
+    if name.contains('\0') {
+        return None;
+    }
+    room.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+    Some(padded)
+}
+
 /// The entry `position` places after `start` on a consumer ring.
 ///
 /// # Safety
@@ -397,5 +408,18 @@ fn empty_producer() -> xsk_ring_prod {
         consumer: ptr::null_mut(),
         ring: ptr::null_mut(),
         flags: ptr::null_mut(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_padded_to_what_libxdp_reads() {
+        assert_eq!(padded_name("veth-a"), Some(*b"veth-a\0\0\0\0\0\0\0\0\0\0"));
+        assert_eq!(padded_name("fifteen-letters"), Some(*b"fifteen-letters\0"));
+        assert_eq!(padded_name("sixteen-letters-"), None);
+        assert_eq!(padded_name("no\0name"), None);
     }
 }
