@@ -13,7 +13,7 @@ PEER_PACKAGES := iperf3 nmap curl iputils-ping python3-scapy
 # The kernel as a peer.
 BENCH_PACKAGES := nftables ethtool procps util-linux
 
-.PHONY: help build demo test bench bench-quick flood loss lint fuzz fuzz-quick loom clean packages
+.PHONY: help build demo test bench bench-quick flood loss lint fuzz fuzz-quick loom asan clean packages
 
 help:
 	@echo 'make demo           the story: namespaces, sluiced, real connections, expected beside observed'
@@ -26,6 +26,7 @@ help:
 	@echo 'make fuzz           each fuzz target for FUZZ_SECONDS (60); wants nightly and cargo-fuzz'
 	@echo 'make fuzz-quick     each for 20 seconds; skipped where those are missing'
 	@echo 'make loom           what workers share, in every order of threads that the memory model allows'
+	@echo 'make asan           the tests of xdp and engine under AddressSanitizer; skipped without nightly'
 	@echo 'make lint           format and lints'
 
 packages:
@@ -84,6 +85,15 @@ loom: packages
 
 # A toolchain that a check happens to want is not worth a download that nobody asked for.
 NIGHTLY_IS_HERE := RUSTUP_AUTO_INSTALL=0 cargo +nightly --version >/dev/null 2>&1
+
+# llvm-symbolizer, so that what is left out can be named by function.
+asan: PACKAGES := $(RUN_PACKAGES) llvm
+asan: packages
+	@if ! $(NIGHTLY_IS_HERE); then \
+	    echo '*** NOT RUN under AddressSanitizer: no nightly toolchain; `rustup toolchain install nightly`' >&2; \
+	else \
+	    dataplane/xdp/asan.sh; \
+	fi
 
 # One for each file in fuzz/fuzz_targets; `make fuzz FUZZ_TARGETS=judge` runs one.
 FUZZ_TARGETS ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
