@@ -300,9 +300,7 @@ impl Engine {
             let taken = taken.recv_timeout(WORKER_PATIENCE);
             queues.extend(taken.map_err(|_| EngineError::WorkerStuck(worker))?);
         }
-        if !cfg!(mutant = "frees_the_number_early") {
-            self.inner.show_again(&control)?;
-        }
+        self.inner.show_again(&control)?;
         let mut pool = self.inner.umem.empty_pool();
         for queue in queues {
             queue.close(&mut pool);
