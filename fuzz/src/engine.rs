@@ -27,10 +27,15 @@
 //! The high half of `what`, `from`, `to`: see `frames`. `time` passes before the step: its cube in
 //! milliseconds.
 
+mod cuts;
+mod datagrams;
+mod flows;
 mod frames;
 mod honesty;
 mod oracle;
 mod stage;
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -173,8 +178,8 @@ impl World {
         let engine = must(Stepped::start(&config, umem, pool, FlowHasher::seeded(seed.into())));
         let stage = Stage { priority_tags: has(PRIORITY_TAGS), many_queues: has(MANY_QUEUES) };
         let mut oracle = Oracle::new(stage, timeouts);
-        oracle.established = config.established;
-        oracle.midstream = config.midstream;
+        oracle.flows.established = config.established;
+        oracle.flows.midstream = config.midstream;
         oracle.forgets_no_datagram = !has(NARROW_BOUNDS);
         oracle.verify_checksums = config.verify_checksums;
         let each = |max: u32| max.div_ceil(workers) * workers;
@@ -214,7 +219,7 @@ impl World {
     fn play(&mut self, step: Step, rest: &mut &[u8]) {
         let back = usize::from(step.a);
         match step.kind() {
-            8 => self.change(step, back, |frame| frames::piece_of(frame, step)),
+            8 => self.change(step, back, |frame| cuts::piece_of(frame, step)),
             9 => self.change(step, back, |frame| {
                 let mut frame = frame.to_vec();
                 *frame.get_mut(usize::from(step.ports))? ^= step.flags;
@@ -238,7 +243,7 @@ impl World {
                     self.send(port, frame.clone());
                 }
             }
-            15 => self.change(step, back, |frame| frames::wrapped(frame, step)),
+            15 => self.change(step, back, |frame| cuts::wrapped(frame, step)),
             _ => {
                 let about = self.earlier(back).unwrap_or((PortNumber(0), Vec::new())).1;
                 if let Some(frame) = step.frame(&mut self.sequences, &about) {
@@ -362,7 +367,7 @@ impl World {
             openings.push(connection.opening());
             *by_account.entry(connection.account()).or_default() += 1;
         }));
-        self.oracle.remembers(&openings);
+        self.oracle.flows.keep(&openings);
         for (account, count) in by_account {
             let is_outside = account == Account::OUTSIDE;
             let max = if is_outside { self.limits.of_the_outside } else { self.limits.of_a_pod };

@@ -8,9 +8,11 @@
 //! ```
 //!
 //! `parse` holds the parser to its own promises and to etherparse's reading of the frame;
-//! `judge` plays packets, tables and time and holds every verdict to `Table::decide`;
-//! `engine` drives whole workers, with ports and tables that come and go, and holds what leaves
-//! to an oracle of its own and the counters to each other;
+//! `engine` drives whole workers, with ports and tables that come and go, and has an oracle of its
+//! own explain whatever leaves; frames and counts have to add up;
+//! `judge` plays packets, tables and time and holds every verdict to `Table::decide`. It knows
+//! what a verdict did to the connections, which `engine` sees from outside only, and is many
+//! times as fast; fragments and all that a worker does are left to `engine`;
 //! `conntrack` holds the connection table to a plain list of what it should hold;
 //! `rule_set` reads a stored rule set and compiles it, twice;
 //! `policy` follows a cluster through changes and holds table and compiler to the oracle.

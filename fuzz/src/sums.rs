@@ -20,6 +20,19 @@ pub(crate) fn mend(frame: &mut [u8]) {
     }
 }
 
+/// Leaves in a TCP or UDP packet the sum over its pseudo-header, and in an SCTP packet none.
+pub(crate) fn make_partial(frame: &mut [u8]) {
+    let view = View::of(frame);
+    let Some(ip) = view.as_ref().and_then(View::ip) else { return };
+    let Some((field, _)) = of_transport(frame, ip) else { return };
+    let sum = fold(pseudo_header_sum(ip, ip.transport.len())).to_be_bytes();
+    match ip.protocol {
+        TCP | UDP => write(frame, field, &sum),
+        SCTP => write(frame, field, &[0; 4]),
+        _ => {}
+    }
+}
+
 /// Whether IPv4 header and transport add up, as far as the whole of them is here.
 pub(crate) fn add_up(frame: &[u8], ip: &Ip) -> bool {
     if ip.source.is_ipv4() && internet_sum(0, frame.get(header(ip)).unwrap_or_default()) != 0xffff {
@@ -84,9 +97,13 @@ fn header(ip: &Ip) -> Range<usize> {
 
 /// The bytes of a range of the frame, those of `field` being zero.
 fn without(frame: &[u8], range: Range<usize>, field: &Range<usize>) -> Vec<u8> {
-    let bytes = frame.get(range.clone()).unwrap_or_default();
-    let masked = |(at, byte): (usize, &u8)| if field.contains(&at) { 0 } else { *byte };
-    range.zip(bytes).map(masked).collect()
+    let start = range.start;
+    let mut bytes = frame.get(range).unwrap_or_default().to_vec();
+    let hole = field.start.checked_sub(start).map(|at| at..at + field.len());
+    if let Some(hole) = hole.and_then(|hole| bytes.get_mut(hole)) {
+        hole.fill(0);
+    }
+    bytes
 }
 
 fn write(frame: &mut [u8], field: Range<usize>, bytes: &[u8]) {
@@ -95,12 +112,17 @@ fn write(frame: &mut [u8], field: Range<usize>, bytes: &[u8]) {
     }
 }
 
-/// RFC 1071, byte by byte.
+/// RFC 1071, two bytes at a time.
 fn internet_sum(start: u32, bytes: &[u8]) -> u16 {
-    let pairs = bytes
-        .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | pair.get(1).copied().map_or(0, u32::from));
-    let mut sum: u32 = start + pairs.sum::<u32>();
+    let pairs = bytes.chunks(2).map(|pair| match *pair {
+        [high, low] => u32::from(u16::from_be_bytes([high, low])),
+        [high] => u32::from(high) << 8,
+        _ => 0,
+    });
+    fold(start + pairs.sum::<u32>())
+}
+
+fn fold(mut sum: u32) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

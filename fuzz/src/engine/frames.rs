@@ -10,7 +10,7 @@ use sluice_core::ports::{ICMP, ICMPV6, Protocol, SCTP, TCP, UDP};
 use super::stage::PortNumber;
 use crate::cast::{Host, OTHER_NETWORK};
 use crate::sums;
-use crate::view::{View, untagged};
+use crate::view::untagged;
 
 /// Eight bytes of a story; see there for what they mean.
 #[derive(Debug, Clone, Copy)]
@@ -43,11 +43,14 @@ const SPOOFED_MAC: u8 = 0x80;
 const TO_GROUP: u8 = 0x08;
 /// The MAC is that of everybody.
 const TO_EVERYBODY: u8 = 0x10;
-/// The MAC is nobody's.
+/// The MAC is nobody's; together with the former the next host's.
 const TO_NOBODY: u8 = 0x20;
 const TO_MAPPED: u8 = 0x40;
 /// From routers away.
 const FROM_AFAR: u8 = 0x80;
+
+/// In `b` of TCP, UDP and SCTP: the checksum is as a host leaves it to its NIC.
+const PARTIAL: u8 = 0x80;
 
 /// What honest hosts remember of their TCP connections: the next sequence number of each side,
 /// by sender, receiver, ports and whether it is IPv6.
@@ -147,6 +150,9 @@ impl Step {
         };
         let mut frame = self.ethernet(ether_type, &[&header, transport].concat());
         sums::mend(&mut frame);
+        if self.kind() < 3 && self.b & PARTIAL != 0 {
+            sums::make_partial(&mut frame);
+        }
         frame
     }
 
@@ -197,12 +203,13 @@ impl Step {
     }
 
     fn ethernet(self, ether_type: u16, payload: &[u8]) -> Vec<u8> {
-        let to = if self.to & (TO_GROUP | TO_EVERYBODY) != 0 {
-            Mac::BROADCAST
-        } else if self.to & TO_NOBODY != 0 {
-            Mac([2, 0, 0, 0, 1, self.to])
-        } else {
-            self.receiver().mac()
+        let to = match self.to & (TO_GROUP | TO_EVERYBODY | TO_NOBODY) {
+            0 => self.receiver().mac(),
+            TO_NOBODY => Mac([2, 0, 0, 0, 1, self.to]),
+            both if both == TO_EVERYBODY | TO_NOBODY => {
+                Host((self.receiver().0 + 1) % Host::COUNT).mac()
+            }
+            _ => Mac::BROADCAST,
         };
         let shift = u8::from(self.from & SPOOFED_MAC != 0);
         let from = Host((self.sender().0 + shift) % Host::COUNT).mac();
@@ -354,108 +361,8 @@ impl Step {
     }
 }
 
-/// A fragment of a frame that holds a whole packet: of the bytes behind its IP headers `len` from
-/// `start` on, or as many as there are.
-pub(crate) fn piece_of(frame: &[u8], step: Step) -> Option<Vec<u8>> {
-    let view = View::of(frame)?;
-    let ip = view.ip().filter(|ip| ip.piece.is_none())?;
-    let transport = frame.get(ip.transport.clone())?;
-    let start = usize::from(step.ports >> 4) * 8;
-    let len = (usize::from(step.ports & 0xf) + 1) * 8;
-    let bytes = transport.get(start..transport.len().min(start + len))?;
-    // An odd one says the contrary of what is true.
-    let more = (start + len < transport.len()) != step.is_odd();
-    let start = u16::try_from(start).ok()?;
-    let mut head = frame.get(..ip.transport.start)?.to_vec();
-    if ip.source.is_ipv4() {
-        let cut = (start / 8) | if more { 0x2000 } else { 0 };
-        let total_len = u16::try_from(head.len() - ip.header_at + bytes.len()).ok()?;
-        put(&mut head, ip.header_at + 2, total_len)?;
-        put(&mut head, ip.header_at + 4, step.flags.into())?;
-        put(&mut head, ip.header_at + 6, cut)?;
-    } else {
-        let [high, low] = (start | u16::from(more)).to_be_bytes();
-        *head.get_mut(ip.protocol_at)? = 44;
-        head.extend([ip.protocol, 0, high, low, 0, 0, 0, step.flags]);
-        let payload_len = u16::try_from(head.len() - ip.header_at - 40 + bytes.len()).ok()?;
-        put(&mut head, ip.header_at + 4, payload_len)?;
-    }
-    head.extend(bytes);
-    sums::mend(&mut head);
-    Some(head)
-}
-
-/// The frame in another wrapping: an IPv6 extension header more, IPv4 options, padding.
-pub(crate) fn wrapped(frame: &[u8], step: Step) -> Option<Vec<u8>> {
-    let mut frame = frame.to_vec();
-    if step.ports & 1 == 1 {
-        frame.resize(frame.len() + usize::from(step.b), 0xee);
-        return Some(frame);
-    }
-    let view = View::of(&frame)?;
-    let ip = view.ip()?;
-    let (header_at, start) = (ip.header_at, ip.transport.start);
-    let tail = frame.split_off(start);
-    if ip.source.is_ipv4() {
-        // No operation three times, and the option of the step.
-        let options = [1, 1, 1, step.flags];
-        let total_len = crate::view::word(&frame, header_at + 2)?.checked_add(4)?;
-        put(&mut frame, header_at + 2, total_len)?;
-        *frame.get_mut(header_at)? = frame.get(header_at)?.checked_add(1)?;
-        frame.extend(options);
-    } else {
-        let extension = match step.flags {
-            // Authentication: its length counts four bytes each.
-            51 => vec![
-                ip.protocol,
-                4,
-                0,
-                0,
-                0,
-                0,
-                0,
-                1,
-                0,
-                0,
-                0,
-                1,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-                0,
-            ],
-            // Routing of type 2 or of the step's, perhaps with segments left.
-            43 => vec![ip.protocol, 0, step.a, step.b, 0, 0, 0, 0],
-            // An atomic fragment.
-            44 => vec![ip.protocol, 0, 0, 0, 0, 0, 0, step.b],
-            _ => vec![ip.protocol, 0, 1, 4, 0, 0, 0, 0],
-        };
-        let len = u16::try_from(extension.len()).ok()?;
-        let payload_len = crate::view::word(&frame, header_at + 4)?.checked_add(len)?;
-        *frame.get_mut(ip.protocol_at)? = step.flags;
-        put(&mut frame, header_at + 4, payload_len)?;
-        frame.extend(extension);
-    }
-    frame.extend(tail);
-    sums::mend(&mut frame);
-    Some(frame)
-}
-
 /// The link-local address that a host's MAC makes (RFC 4291, appendix A).
 fn link_local_of(host: Host) -> Ipv6Addr {
     let [a, b, c, d, e, f] = host.mac().0;
     [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f].into()
-}
-
-fn put(bytes: &mut [u8], at: usize, word: u16) -> Option<()> {
-    bytes.get_mut(at..at + 2)?.copy_from_slice(&word.to_be_bytes());
-    Some(())
 }
