@@ -228,6 +228,7 @@ impl Sink {
                 pin_dir: pin_dir.to_owned(),
                 role: GateRole::Steer,
                 fallback: Fallback::Drop,
+                mode: None,
                 node_addresses: Vec::new(),
             };
             Gate::attach(&interface, &config).map_err(BenchError::failed("the sink's gate"))

@@ -349,6 +349,7 @@ fn gate_config(
         pin_dir: pin_dir.to_owned(),
         role,
         fallback: request.fallback,
+        mode: None,
         node_addresses: node_addresses(interface, request),
     }
 }

@@ -69,6 +69,17 @@ pub enum GateMode {
     Generic,
 }
 
+impl GateMode {
+    /// The word for the mode in configuration and output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+        }
+    }
+}
+
 /// How to attach a gate.
 #[derive(Debug, Clone)]
 pub struct GateConfig {
@@ -78,6 +89,8 @@ pub struct GateConfig {
     pub role: GateRole,
     /// What it does without a socket.
     pub fallback: Fallback,
+    /// How the interface has to run it; `None` for native if the driver can, else generic.
+    pub mode: Option<GateMode>,
     /// For [`GateRole::Uplink`]: addresses that are the node's own, link-local ones included.
     ///
     /// In force before the first frame meets the gate, so the node is never cut off.
@@ -102,6 +115,7 @@ pub struct Gate {
     pins: Pins,
     interface: Interface,
     mode: GateMode,
+    why_generic: Option<String>,
     role: GateRole,
     fallback: Fallback,
     adopted: bool,
@@ -113,7 +127,7 @@ pub struct Gate {
 impl Gate {
     /// Attaches the gate, or adopts the one that a former process left behind.
     ///
-    /// Native mode if the driver has it, else generic. Attach before binding queues.
+    /// Attach before binding queues.
     ///
     /// # Errors
     /// [`GateError`] if privileges are missing, `pin_dir` is no BPF file system, a foreign program is
@@ -127,7 +141,9 @@ impl Gate {
         raise_memlock();
         let pins = Pins::new(&config.pin_dir, interface.name());
         let adopted = adoptable(interface, &pins);
-        if !adopted {
+        if adopted {
+            refuse_other_mode(interface, config.mode)?;
+        } else {
             refuse_foreign(interface)?;
             pins.remove_all().map_err(|source| GateError::pins(&pins, source))?;
         }
@@ -208,6 +224,12 @@ impl Gate {
     #[must_use]
     pub fn mode(&self) -> GateMode {
         self.mode
+    }
+
+    /// Why it runs in generic mode though native mode was wanted; `None` also for an adopted gate.
+    #[must_use]
+    pub fn why_generic(&self) -> Option<&str> {
+        self.why_generic.as_deref()
     }
 
     /// What happens to frames for which no socket is there.
@@ -306,6 +328,18 @@ fn refuse_foreign(interface: &Interface) -> Result<(), GateError> {
     }
 }
 
+/// An interface cannot go over to another mode without a moment in which it has no gate.
+fn refuse_other_mode(interface: &Interface, wanted: Option<GateMode>) -> Result<(), GateError> {
+    match (wanted, running_program(interface)) {
+        (Some(wanted), Some((_, running))) if wanted != running => Err(GateError::OtherMode {
+            interface: interface.name().to_owned(),
+            running: running.name(),
+            wanted: wanted.name(),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// The program that the interface runs, and how.
 fn running_program(interface: &Interface) -> Option<(u32, GateMode)> {
     let in_mode = |mode| attached::program_id(interface.index(), mode).ok().flatten();
@@ -342,16 +376,17 @@ fn load_and_attach(
         .try_into()
         .map_err(|error: ProgramError| GateError::load(interface, error))?;
     program.load().map_err(|error| GateError::load(interface, error))?;
-    let link = if adopt {
-        replace(program, interface, pins)?
+    let (link, why_generic) = if adopt {
+        (replace(program, interface, pins)?, None)
     } else {
-        attach_new(program, interface, pins)?
+        attach_new(program, interface, config.mode, pins)?
     };
     let mode = running_program(interface).map_or(GateMode::Generic, |(_, mode)| mode);
     Ok(Gate {
         pins: pins.clone(),
         interface: interface.clone(),
         mode,
+        why_generic,
         role: config.role,
         fallback: config.fallback,
         adopted: adopt,
@@ -372,23 +407,49 @@ fn replace(program: &mut Xdp, interface: &Interface, pins: &Pins) -> Result<FdLi
     FdLink::try_from(link).map_err(|error| GateError::attach(interface, error))
 }
 
-/// Attaches in native mode, else in generic mode, and pins the link.
-fn attach_new(program: &mut Xdp, interface: &Interface, pins: &Pins) -> Result<FdLink, GateError> {
+/// Attaches in the mode that is wanted and pins the link. Tells why it is generic, if it need not
+/// have been.
+fn attach_new(
+    program: &mut Xdp,
+    interface: &Interface,
+    wanted: Option<GateMode>,
+    pins: &Pins,
+) -> Result<(FdLink, Option<String>), GateError> {
+    let failed = |error: ProgramError| GateError::attach(interface, error);
     let index = interface.index();
-    let id = match program.attach_to_if_index(index, XdpMode::Driver) {
-        Ok(id) => id,
-        Err(_) => {
-            // Somebody may have been faster since the first look.
-            refuse_foreign(interface)?;
-            program
-                .attach_to_if_index(index, XdpMode::Skb)
-                .map_err(|error| GateError::attach(interface, error))?
+    let (id, why_generic) = match wanted {
+        Some(GateMode::Generic) => {
+            (program.attach_to_if_index(index, XdpMode::Skb).map_err(failed)?, None)
         }
+        Some(GateMode::Native) | None => match program.attach_to_if_index(index, XdpMode::Driver) {
+            Ok(id) => (id, None),
+            Err(error) => {
+                // Somebody may have been faster since the first look.
+                refuse_foreign(interface)?;
+                if wanted.is_some() {
+                    return Err(GateError::NoNative {
+                        interface: interface.name().to_owned(),
+                        reason: reason(&error),
+                    });
+                }
+                let id = program.attach_to_if_index(index, XdpMode::Skb).map_err(failed)?;
+                (id, Some(reason(&error)))
+            }
+        },
     };
-    let link = program.take_link(id).map_err(|error| GateError::attach(interface, error))?;
+    let link = program.take_link(id).map_err(failed)?;
     let link = FdLink::try_from(link).map_err(|error| GateError::attach(interface, error))?;
     let pinned = link.pin(pins.link()).map_err(|error| GateError::attach(interface, error))?;
-    Ok(FdLink::from(pinned))
+    Ok((FdLink::from(pinned), why_generic))
+}
+
+/// The kernel's own words, below what the loader wraps around them.
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Newer ones do not, so a refusal means nothing.

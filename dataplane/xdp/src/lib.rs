@@ -56,5 +56,7 @@ pub use gate::{
 pub use interface::{Interface, InterfaceError};
 pub use pool::FramePool;
 pub use privilege::{PrivilegeError, check_privileges};
-pub use queue::{BATCH_LEN_MAX, FramesHeld, Queue, QueueConfig, QueueError, QueueStatistics};
+pub use queue::{
+    BATCH_LEN_MAX, Copying, FramesHeld, Queue, QueueConfig, QueueError, QueueStatistics, WhyCopied,
+};
 pub use umem::{FRAME_COUNT_MAX, Umem, UmemConfig, UmemError};

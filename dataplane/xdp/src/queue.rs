@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 mod bind;
 mod error;
 
+pub use bind::WhyCopied;
 use bind::{bind_patiently, released};
 pub use error::QueueError;
 
@@ -33,6 +34,18 @@ const DRAIN_PATIENCE: Duration = Duration::from_millis(200);
 /// System calls that one `kick` makes at most; in copy mode each sends about 32 frames.
 const KICK_CALLS_MAX: u32 = 128;
 
+/// Whether driver and socket share memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Copying {
+    /// The driver reads and writes the frames itself if it can, else the kernel copies them.
+    #[default]
+    IfNeeded,
+    /// The kernel copies, even if the driver could do without.
+    Always,
+    /// The driver does without, or the queue is refused.
+    Never,
+}
+
 /// Sizes and mode of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueConfig {
@@ -40,13 +53,13 @@ pub struct QueueConfig {
     pub ring_size: u32,
     /// Frames to keep with the kernel for receiving, at most `ring_size`.
     pub fill_frames_max: u32,
-    /// Refuse zero-copy even if the driver has it.
-    pub copy_only: bool,
+    /// Zero-copy or not.
+    pub copying: Copying,
 }
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { ring_size: 2048, fill_frames_max: 1024, copy_only: false }
+        Self { ring_size: 2048, fill_frames_max: 1024, copying: Copying::IfNeeded }
     }
 }
 
@@ -87,6 +100,7 @@ pub struct Queue {
     interface_name: String,
     queue_id: u32,
     zero_copy: bool,
+    why_copied: Option<WhyCopied>,
     held: FramesHeld,
     foreign_descriptors: u64,
 }
@@ -94,7 +108,7 @@ pub struct Queue {
 impl Queue {
     /// Opens a socket on a queue of an interface of the current network namespace.
     ///
-    /// Takes zero-copy mode if the driver has it. Waits up to two seconds for the kernel to finish the
+    /// Waits up to two seconds for the kernel to finish the
     /// teardown of a socket that was there before. Attach the gate first: some drivers never deliver
     /// to a socket that was bound before their program came.
     ///
@@ -111,13 +125,18 @@ impl Queue {
         let name = interface.name();
         let refused = |source| QueueError::refused(name, queue_id, source);
         let unbound = Unbound::new(region, config.ring_size).map_err(refused)?;
-        let socket =
-            bind_patiently(unbound, name, queue_id, config.copy_only).map_err(|source| {
+        let (socket, why_copied) = bind_patiently(unbound, name, queue_id, config.copying)
+            .map_err(|source| {
                 // The kernel's EINVAL has many causes; this one can be told apart.
                 let beyond = source.raw_os_error() == Some(libc::EINVAL)
                     && Interface::open(name).is_ok_and(|now| queue_id >= now.rx_queue_count());
                 if beyond {
                     return QueueError::NoSuchQueue { interface: name.to_owned(), queue_id };
+                }
+                if config.copying == Copying::Never
+                    && let Some(why) = WhyCopied::of(&source)
+                {
+                    return QueueError::NoZeroCopy { interface: name.to_owned(), queue_id, why };
                 }
                 refused(source)
             })?;
@@ -130,6 +149,7 @@ impl Queue {
             interface_name: name.to_owned(),
             queue_id,
             zero_copy,
+            why_copied,
             held: FramesHeld::default(),
             foreign_descriptors: 0,
         })
@@ -281,6 +301,12 @@ impl Queue {
     #[must_use]
     pub fn zero_copy(&self) -> bool {
         self.zero_copy
+    }
+
+    /// Why the queue copies though it would have done without; `None` if it does as was wanted.
+    #[must_use]
+    pub fn why_copied(&self) -> Option<WhyCopied> {
+        self.why_copied
     }
 
     /// Name of the interface.

@@ -115,6 +115,45 @@ fn an_uplink_passes_the_nodes_traffic_and_steers_the_rest() {
     assert!(seen(&test_packet(1, 60)));
 }
 
+#[test]
+fn the_mode_is_as_demanded_or_the_gate_is_refused() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new("modes", 1);
+    let attach = |mode| {
+        let config = GateConfig { mode, ..bed.config(GateRole::Steer, Fallback::Drop) };
+        let interface = bed.interface();
+        bed.node.run(|| Gate::attach(&interface, &config)).unwrap()
+    };
+    let server = echo_on_node(&bed);
+    let generic = attach(Some(GateMode::Generic)).unwrap();
+    assert_eq!((generic.mode(), generic.why_generic()), (GateMode::Generic, None));
+    assert_eq!(ask(&bed, server.address()), Probe::TimedOut);
+    // A former run's gate is adopted as it is, or not at all: never is there none.
+    drop(generic);
+    let text = attach(Some(GateMode::Native)).unwrap_err().to_string();
+    assert!(text.contains("generic mode, and native mode is demanded"), "{text}");
+    assert_eq!(ask(&bed, server.address()), Probe::TimedOut, "it is still closed");
+    let adopted = attach(None).unwrap();
+    assert_eq!((adopted.mode(), adopted.adopted()), (GateMode::Generic, true));
+    adopted.detach().unwrap();
+    // A bridge has no XDP of its own.
+    bed.node.ip(&["link", "add", "br0", "type", "bridge"]).unwrap();
+    bed.node.ip(&["link", "set", "br0", "up"]).unwrap();
+    let bridge = bed.node.run(|| Interface::open("br0")).unwrap().unwrap();
+    let on_bridge = |mode| {
+        let config = GateConfig { mode, ..bed.config(GateRole::Steer, Fallback::Drop) };
+        bed.node.run(|| Gate::attach(&bridge, &config)).unwrap()
+    };
+    let text = on_bridge(Some(GateMode::Native)).unwrap_err().to_string();
+    assert!(text.contains("br0 does not run the gate in its driver: "), "{text}");
+    let fallen_back = on_bridge(None).unwrap();
+    assert_eq!(fallen_back.mode(), GateMode::Generic);
+    assert!(fallen_back.why_generic().is_some_and(|why| why.contains("not supported")));
+    fallen_back.detach().unwrap();
+}
+
 fn arp_request(target: [u8; 4]) -> Vec<u8> {
     let mut packet = vec![0xff; 6];
     packet.extend(POD_MAC);
@@ -194,7 +233,13 @@ fn a_killed_process_leaves_the_gate_closed_and_adoptable() {
 fn child_that_holds_a_gate() {
     let Some(pin_dir) = std::env::var_os("SLUICE_TEST_PINS") else { return };
     let (role, fallback) = (GateRole::Steer, Fallback::Drop);
-    let config = GateConfig { pin_dir: pin_dir.into(), role, fallback, node_addresses: Vec::new() };
+    let config = GateConfig {
+        pin_dir: pin_dir.into(),
+        role,
+        fallback,
+        mode: None,
+        node_addresses: Vec::new(),
+    };
     let interface = Interface::open("veth-a").unwrap();
     let mut gate = Gate::attach(&interface, &config).unwrap();
     let (umem, mut pool) = Umem::in_memory(512).unwrap();

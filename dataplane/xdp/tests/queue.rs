@@ -7,7 +7,9 @@ use std::time::Instant;
 
 use common::{Bed, NODE_MAC, PATIENCE, POD_MAC, receive, test_packet, udp_packet};
 use sluice_lab::{root_or_skip, wait_until};
-use sluice_xdp::{FramePool, GateRole, Interface, Queue, QueueConfig, QueueError, Umem};
+use sluice_xdp::{
+    Copying, FramePool, GateRole, Interface, Queue, QueueConfig, QueueError, Umem, WhyCopied,
+};
 
 /// Every frame is in a pool or with the kernel.
 fn assert_census(umem: &Umem, pools: &[&FramePool], queues: &[&Queue]) {
@@ -145,7 +147,7 @@ fn one_memory_carries_frames_between_ports_without_a_copy() {
     let mut gate = bed.attach(GateRole::Steer).unwrap();
     let (umem, mut pool) = Umem::in_memory(512).unwrap();
     let mut from = bed.bind(&umem, 0);
-    let config = QueueConfig { ring_size: 256, fill_frames_max: 128, copy_only: false };
+    let config = QueueConfig { ring_size: 256, fill_frames_max: 128, ..QueueConfig::default() };
     let bind = || Queue::bind(&umem, &Interface::open("veth-b").unwrap(), 0, &config).unwrap();
     let mut to = bed.node.run(bind).unwrap();
     from.refill(&mut pool);
@@ -188,6 +190,30 @@ fn an_occupied_queue_is_named_with_a_remedy() {
     assert!(matches!(error, QueueError::InUse { queue_id: 0, .. }), "{error}");
     let text = error.to_string();
     assert!(text.starts_with("queue 0 of veth-a is in use by another program; stop"), "{text}");
+}
+
+#[test]
+fn zero_copy_that_a_driver_lacks_is_told_or_refused() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new("copying", 1);
+    let (umem, mut pool) = Umem::in_memory(512).unwrap();
+    let interface = bed.interface();
+    let bind = |copying| {
+        let config = QueueConfig { copying, ..QueueConfig::default() };
+        bed.node.run(|| Queue::bind(&umem, &interface, 0, &config)).unwrap()
+    };
+    // A veth has none.
+    let text = bind(Copying::Never).unwrap_err().to_string();
+    assert!(text.contains("queue 0 of veth-a") && text.contains("offers no zero-copy"), "{text}");
+    let fallen_back = bind(Copying::IfNeeded).unwrap();
+    assert!(!fallen_back.zero_copy());
+    assert_eq!(fallen_back.why_copied(), Some(WhyCopied::NotOffered));
+    fallen_back.close(&mut pool);
+    let demanded = bind(Copying::Always).unwrap();
+    assert_eq!((demanded.zero_copy(), demanded.why_copied()), (false, None));
+    demanded.close(&mut pool);
 }
 
 #[test]

@@ -79,6 +79,7 @@ impl VethStage {
                 networks: setting.networks(port),
                 priority_tags: setting.priority_tags,
                 fallback: Fallback::Drop,
+                mode: None,
                 node_addresses: Vec::new(),
             };
             node.run(|| ports.open(&request)).unwrap().unwrap();
@@ -213,12 +214,14 @@ impl Trunk {
             pin_dir,
             role: GateRole::Steer,
             fallback: Fallback::Drop,
+            mode: None,
             node_addresses: Vec::new(),
         };
         let open = || {
             let interface = Interface::open(interface).unwrap();
             let mut gate = Gate::attach(&interface, &config).unwrap();
-            let config = QueueConfig { ring_size: 256, fill_frames_max: 128, copy_only: false };
+            let config =
+                QueueConfig { ring_size: 256, fill_frames_max: 128, ..QueueConfig::default() };
             let queue = Queue::bind(&umem, &interface, 0, &config).unwrap();
             gate.connect(0, &queue).unwrap();
             (gate, queue)

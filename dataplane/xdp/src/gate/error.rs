@@ -68,6 +68,31 @@ pub enum GateError {
         /// What the kernel said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// Native mode was demanded and is not to be had.
+    #[error(
+        "{interface} does not run the gate in its driver: {reason}; demand no mode, or `generic`, \
+         which is slower"
+    )]
+    NoNative {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// An earlier run left its gate in another mode.
+    #[error(
+        "{interface} runs the gate of an earlier run in {running} mode, and {wanted} mode is \
+         demanded; take the old one away first, which leaves {interface} unfiltered for that time: \
+         sluiced --detach"
+    )]
+    OtherMode {
+        /// The interface.
+        interface: String,
+        /// The mode that it runs in.
+        running: &'static str,
+        /// The mode that is demanded.
+        wanted: &'static str,
+    },
     /// A queue number beyond the bound.
     #[error(
         "queue {queue_id} of {interface} is beyond the bound of {QUEUES_MAX}; reduce its queues: \

@@ -3,10 +3,12 @@
 //! The kernel tears a socket down in the background: for some milliseconds after a close, or after the
 //! death of the process that had it, the queue looks occupied.
 
+use std::fmt;
 use std::io;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use super::Copying;
 use crate::region::Region;
 use crate::socket::{Socket, Unbound};
 
@@ -15,29 +17,69 @@ const BIND_PATIENCE: Duration = Duration::from_secs(2);
 
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Binds in the best mode that the driver has; waits for a former socket's teardown.
+/// Why a queue copies its frames, though zero-copy was wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyCopied {
+    /// The driver, or this kernel's version of it, has no zero-copy.
+    NotOffered,
+    /// The driver has it, and fails to set it up: the number that the kernel gave (errno).
+    SetUpFailed(i32),
+}
+
+impl WhyCopied {
+    /// What a refused zero-copy bind says about the driver; `None` if it is not about that.
+    pub(super) fn of(error: &io::Error) -> Option<Self> {
+        match error.raw_os_error()? {
+            libc::EOPNOTSUPP => Some(Self::NotOffered),
+            // Some drivers decline in other words, or run short of something that only they need.
+            number @ (libc::EINVAL | libc::ENOMEM | libc::EIO | libc::ENOSPC) => {
+                Some(Self::SetUpFailed(number))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for WhyCopied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOffered => f.write_str("the driver offers no zero-copy on this kernel"),
+            Self::SetUpFailed(number) => {
+                let error = io::Error::from_raw_os_error(*number);
+                write!(f, "the driver failed to set up zero-copy: {error}")
+            }
+        }
+    }
+}
+
+/// Binds in the mode that is wanted; waits for a former socket's teardown. Tells why it copies, if
+/// it need not have.
+///
+/// Zero-copy is asked for by name: left to itself, the kernel takes to copying without a word.
 pub(super) fn bind_patiently(
     mut unbound: Unbound,
     interface: &str,
     queue_id: u32,
-    copy_only: bool,
-) -> io::Result<Socket> {
+    copying: Copying,
+) -> io::Result<(Socket, Option<WhyCopied>)> {
     let deadline = Instant::now() + BIND_PATIENCE;
-    let mut flags = libc::XDP_USE_NEED_WAKEUP;
-    if copy_only {
-        flags |= libc::XDP_COPY;
-    }
+    let mut mode = if copying == Copying::Always { libc::XDP_COPY } else { libc::XDP_ZEROCOPY };
+    let mut why_copied = None;
     loop {
+        let flags = libc::XDP_USE_NEED_WAKEUP | mode;
         let (back, error) = match unbound.bind(interface, queue_id, flags) {
-            Ok(socket) => return Ok(socket),
+            Ok(socket) => return Ok((socket, why_copied)),
             Err(refusal) => refusal,
         };
         unbound = back;
-        match error.raw_os_error() {
-            Some(libc::EBUSY) if Instant::now() < deadline => std::thread::sleep(RETRY_INTERVAL),
-            // Some drivers fail their zero-copy set-up instead of declining it.
-            Some(libc::EINVAL | libc::EOPNOTSUPP) if flags & libc::XDP_COPY == 0 => {
-                flags |= libc::XDP_COPY;
+        if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline {
+            std::thread::sleep(RETRY_INTERVAL);
+            continue;
+        }
+        match WhyCopied::of(&error) {
+            Some(why) if copying == Copying::IfNeeded && mode == libc::XDP_ZEROCOPY => {
+                why_copied = Some(why);
+                mode = libc::XDP_COPY;
             }
             _ => return Err(error),
         }
@@ -52,7 +94,7 @@ pub(super) fn released(interface: &str, queue_id: u32) -> bool {
         return false;
     };
     let Ok(unbound) = Unbound::new(scratch, 64) else { return false };
-    match bind_patiently(unbound, interface, queue_id, true) {
+    match bind_patiently(unbound, interface, queue_id, Copying::Always) {
         Ok(_) => true,
         // A device that is gone has been torn down as a whole.
         Err(error) => matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)),

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::WhyCopied;
+
 /// Why a queue was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
@@ -58,6 +60,18 @@ pub enum QueueError {
         interface: String,
         /// The queue.
         queue_id: u32,
+    },
+    /// Zero-copy was demanded and is not to be had.
+    #[error(
+        "queue {queue_id} of {interface} cannot do without copies: {why}; demand no mode, or `copy`"
+    )]
+    NoZeroCopy {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue_id: u32,
+        /// What the driver lacks.
+        why: WhyCopied,
     },
     /// Any other refusal by the kernel.
     #[error(

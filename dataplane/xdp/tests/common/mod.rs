@@ -56,7 +56,7 @@ impl Bed {
 
     pub fn config(&self, role: GateRole, fallback: Fallback) -> GateConfig {
         let node_addresses = vec!["10.0.0.2".parse().unwrap()];
-        GateConfig { pin_dir: self.pins.clone(), role, fallback, node_addresses }
+        GateConfig { pin_dir: self.pins.clone(), role, fallback, mode: None, node_addresses }
     }
 
     pub fn interface(&self) -> Interface {
@@ -71,7 +71,7 @@ impl Bed {
 
     pub fn bind(&self, umem: &Umem, queue_id: u32) -> Queue {
         let interface = self.interface();
-        let config = QueueConfig { ring_size: 256, fill_frames_max: 128, copy_only: false };
+        let config = QueueConfig { ring_size: 256, fill_frames_max: 128, ..QueueConfig::default() };
         self.node.run(|| Queue::bind(umem, &interface, queue_id, &config)).unwrap().unwrap()
     }
 
