@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
 use sluice_core::address::{Mac, NetworkId};
-use sluice_engine::open::{PortRequest, Ports};
+use sluice_engine::open::{PortMode, PortRequest, Ports};
 use sluice_engine::port::PortKind;
 use sluice_engine::{Engine, EngineConfig};
 use sluice_lab::{Lab, Namespace, VethOptions, serve};
@@ -145,6 +145,8 @@ fn sluice(lab: &Lab, node: &Namespace) -> Result<Ports, BenchError> {
             priority_tags: false,
             fallback: Fallback::Drop,
             node_addresses: Vec::new(),
+            mode: PortMode::Auto,
+            workers: Vec::new(),
         };
         node.run(|| ports.open(&request))?.map_err(BenchError::failed("a port of Sluice"))?;
     }

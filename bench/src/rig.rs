@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_core::address::{Mac, NetworkId};
-use sluice_engine::open::{PortRequest, Ports};
+use sluice_engine::open::{PortMode, PortRequest, Ports};
 use sluice_engine::port::PortKind;
 use sluice_engine::{Engine, EngineConfig};
 use sluice_lab::{Lab, Namespace, VethOptions};
@@ -163,6 +163,8 @@ impl<'a> Sluice<'a> {
                 priority_tags: false,
                 fallback: Fallback::Drop,
                 node_addresses: Vec::new(),
+                mode: PortMode::Auto,
+                workers: Vec::new(),
             };
             rig.forwarder
                 .run(|| ports.open(&request))?

@@ -21,7 +21,9 @@ pub use capture::{
 };
 pub use counters::{Counters, DropCount, GateCounters, PortCounters, Traffic, WorkerTraffic};
 pub use outcome::{CommitError, CommitOrder, Committed, Content, Failure, Refused};
-pub use port::{Fallback, GateMode, PortKind, PortSpec, PortState};
+pub use port::{
+    Fallback, GateMode, PortKind, PortMode, PortSpec, PortState, QueueState, QueueStatistics,
+};
 pub use preview::{DIFF_LIMIT_DEFAULT, DIFF_LIMIT_MAX, DiffOrder, DyingConnection, Preview};
 pub use status::{HEALTHY, ObjectCounts, Refusal, Source, Status, WorkerStatus};
 

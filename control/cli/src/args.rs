@@ -11,7 +11,8 @@ use sluice_api::backend::{DIFF_LIMIT_DEFAULT, DIFF_LIMIT_MAX};
 
 pub(crate) use self::capture::Capture;
 pub(crate) use self::daemon::{
-    Apply, Connection, Counters, FallbackArg, PortKindArg, Ports, PortsAction, PortsAdd, Status,
+    Apply, Connection, Counters, FallbackArg, ModeArg, PortKindArg, Ports, PortsAction, PortsAdd,
+    Status,
 };
 pub(crate) use self::values::{FamilyArg, PortArg, read_port, read_protocol};
 use crate::output::Format;

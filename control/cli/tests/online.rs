@@ -209,6 +209,8 @@ fn ports_come_and_go() {
         "--kind=uplink",
         "--vlan=7",
         "--node-address=192.0.2.1",
+        "--mode=copy",
+        "--workers=1,0",
         "-o",
         "json",
     ]);
@@ -220,12 +222,28 @@ fn ports_come_and_go() {
          veth7  pod     shop/web  02:00:00:00:00:07  0 untagged   1500  \
          veth    native  1 of 2     pass\n\
          eth1   uplink  -         -                  0 on VLAN 7  1500  \
-         veth    native  1 of 2     drop\n"
+         veth    native  1 of 2     drop\n\
+         veth7 copies the frames of queue 0: the driver offers no zero-copy\n\
+         eth1 copies the frames of queue 0: the driver offers no zero-copy\n"
+    );
+    assert_eq!(
+        daemon.run(&["ports", "--queues"]).stdout.lines().take(3).collect::<Vec<_>>(),
+        [
+            "PORT   QUEUE  WORKER  ZERO-COPY  RX-RING-FULL  FILL-RING-EMPTY  RX-DROPPED  \
+             RX-INVALID  TX-INVALID",
+            "veth7      0       0  no                    7                0           0  \
+             \x20        0           0",
+            "veth7      1       1  yes                   7                0           0  \
+             \x20        0           0",
+        ]
     );
     let list = daemon.run(&["ports", "-o", "json"]).json();
     assert_eq!(list["ports"][0]["interface"], "veth7");
     assert_eq!(list["ports"][0]["kind"], "pod");
     assert_eq!(list["ports"][1]["networks"], json!([{"id": 0, "vlan": 7}]));
+    assert_eq!(list["ports"][1]["mode"], "copy");
+    assert_eq!(list["ports"][1]["workers"], json!([1, 0]));
+    assert_eq!(list["ports"][1]["queues"][0]["statistics"]["rx_ring_full"], 7);
     assert_eq!(daemon.run(&["ports", "remove", "veth7"]).stdout, "removed port veth7\n");
 
     let unknown = daemon.run(&["ports", "remove", "veth7"]);

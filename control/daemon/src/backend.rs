@@ -6,11 +6,12 @@ use std::time::Instant;
 use sluice_api::backend::{
     Backend, Capture, CaptureOrder, CommitError, CommitOrder, Committed, Counters, DiffOrder,
     DropCount, Failure, Fallback, GateCounters, GateMode, HEALTHY, PortCounters, PortKind,
-    PortSpec, PortState, Preview, Refused, Source, Status, Traffic, WorkerStatus, WorkerTraffic,
+    PortMode, PortSpec, PortState, Preview, QueueState, QueueStatistics, Refused, Source, Status,
+    Traffic, WorkerStatus, WorkerTraffic,
 };
 use sluice_engine::EngineError;
 use sluice_engine::counters::Totals;
-use sluice_engine::open::{OpenError, PortRequest, Ports};
+use sluice_engine::open::{self, OpenError, PortFacts, PortRequest, Ports};
 use sluice_engine::port::{self, Port};
 use sluice_policy::explain::{ExplainError, Explanation, Question, explain};
 use sluice_policy::model::{Fault, Name, Protocol};
@@ -82,25 +83,7 @@ impl Backend for Daemon {
         for port in self.ports.engine().ports() {
             // One that is being removed is told of no more.
             let Ok(facts) = self.ports.facts(&port.spec.name) else { continue };
-            ports.push(PortState {
-                spec: PortSpec {
-                    interface: port.spec.name.to_string(),
-                    kind: kind_of(&port),
-                    networks: port.spec.networks.clone(),
-                    fallback: match facts.fallback {
-                        xdp::Fallback::Drop => Fallback::Drop,
-                        xdp::Fallback::Pass => Fallback::Pass,
-                    },
-                    node_addresses: facts.node_addresses,
-                },
-                driver: facts.driver,
-                gate_mode: match facts.mode {
-                    xdp::GateMode::Native => GateMode::Native,
-                    xdp::GateMode::Generic => GateMode::Generic,
-                },
-                zero_copy: facts.zero_copy,
-                mtu: port.spec.mtu,
-            });
+            ports.push(port_state(&port, facts));
         }
         ports.sort_by(|a, b| a.spec.interface.cmp(&b.spec.interface));
         Ok(ports)
@@ -117,12 +100,19 @@ impl Backend for Daemon {
                 PortKind::Host => port::PortKind::Host,
             },
             networks: port.networks,
-            priority_tags: false,
+            priority_tags: port.priority_tags,
             fallback: match port.fallback {
                 Fallback::Drop => xdp::Fallback::Drop,
                 Fallback::Pass => xdp::Fallback::Pass,
             },
             node_addresses: port.node_addresses,
+            mode: match port.mode {
+                PortMode::Auto => open::PortMode::Auto,
+                PortMode::ZeroCopy => open::PortMode::ZeroCopy,
+                PortMode::Copy => open::PortMode::Copy,
+                PortMode::Generic => open::PortMode::Generic,
+            },
+            workers: port.workers.iter().map(|worker| *worker as usize).collect(),
         };
         self.ports.open(&request).map_err(failure)?;
         tracing::info!(port = request.interface, "a port is open");
@@ -161,11 +151,12 @@ impl Backend for Daemon {
 
 impl Daemon {
     fn health(&self, rules: &RulesStatus) -> String {
-        let lost = self.ports.lost();
+        let troubles = self.ports.troubles();
         if !self.ports.engine().is_alive() {
             "a worker has died".into()
-        } else if !lost.is_empty() {
-            format!("no interface for port {}; it is opened as soon as it is back", lost.join(", "))
+        } else if !troubles.is_empty() {
+            let tell = |(port, trouble): &(String, String)| format!("port {port} {trouble}");
+            troubles.iter().map(tell).collect::<Vec<_>>().join("; ")
         } else if rules.revision == 0 {
             "no rule set has been taken yet, so pods are denied everything".into()
         } else if let Some(worker) = self.behind(rules.revision) {
@@ -202,6 +193,53 @@ impl Daemon {
                 .collect(),
             gate,
         }
+    }
+}
+
+fn port_state(port: &Port, facts: PortFacts) -> PortState {
+    let queue = |(worker, report): (usize, xdp::QueueReport)| QueueState {
+        queue: report.queue_id,
+        worker: u32::try_from(worker).unwrap_or(u32::MAX),
+        zero_copy: report.zero_copy,
+        why_copied: report.why_copied.map(|why| why.to_string()),
+        statistics: report.statistics.map(|it| QueueStatistics {
+            rx_dropped: it.rx_dropped,
+            rx_ring_full: it.rx_ring_full,
+            rx_fill_ring_empty: it.rx_fill_ring_empty,
+            rx_invalid_descriptors: it.rx_invalid_descriptors,
+            tx_invalid_descriptors: it.tx_invalid_descriptors,
+            tx_ring_empty: it.tx_ring_empty,
+        }),
+    };
+    let number = |worker: &usize| u32::try_from(*worker).unwrap_or(u32::MAX);
+    PortState {
+        spec: PortSpec {
+            interface: port.spec.name.to_string(),
+            kind: kind_of(port),
+            networks: port.spec.networks.clone(),
+            fallback: match facts.request.fallback {
+                xdp::Fallback::Drop => Fallback::Drop,
+                xdp::Fallback::Pass => Fallback::Pass,
+            },
+            node_addresses: facts.request.node_addresses,
+            mode: match facts.request.mode {
+                open::PortMode::Auto => PortMode::Auto,
+                open::PortMode::ZeroCopy => PortMode::ZeroCopy,
+                open::PortMode::Copy => PortMode::Copy,
+                open::PortMode::Generic => PortMode::Generic,
+            },
+            workers: facts.request.workers.iter().map(number).collect(),
+            priority_tags: facts.request.priority_tags,
+        },
+        driver: facts.driver,
+        gate_mode: match facts.gate_mode {
+            xdp::GateMode::Native => GateMode::Native,
+            xdp::GateMode::Generic => GateMode::Generic,
+        },
+        why_generic: facts.why_generic,
+        queues: facts.queues.into_iter().map(queue).collect(),
+        mtu: port.spec.mtu,
+        waiting: facts.waiting,
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::conntrack::state::Timeouts;
 use sluice_core::judge::Established;
-use sluice_engine::open::PortRequest;
+use sluice_engine::open::{PortMode, PortRequest};
 use sluice_engine::port::PortKind;
 use sluice_engine::{EngineConfig, Idle};
 use sluice_xdp::Fallback;
@@ -134,6 +134,10 @@ pub(crate) struct Port {
     fallback: FallbackName,
     #[serde(default)]
     node_addresses: Vec<IpAddr>,
+    #[serde(default)]
+    mode: ModeName,
+    #[serde(default)]
+    workers: Vec<usize>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -150,6 +154,16 @@ enum FallbackName {
     #[default]
     Drop,
     Pass,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+enum ModeName {
+    #[default]
+    Auto,
+    ZeroCopy,
+    Copy,
+    Generic,
 }
 
 /// Why a configuration is refused. Reads as `FILE: KEY: what is wrong and what would be right`.
@@ -279,7 +293,8 @@ impl Config {
     /// The key that is wrong and what would be right.
     pub(crate) fn port_requests(&self) -> Result<Vec<PortRequest>, (String, String)> {
         let request = |(place, port): (usize, &Port)| {
-            port.request().map_err(|(key, problem)| (format!("port[{place}].{key}"), problem))
+            port.request(self.engine.cores.len())
+                .map_err(|(key, problem)| (format!("port[{place}].{key}"), problem))
         };
         self.ports.iter().enumerate().map(request).collect()
     }
@@ -346,7 +361,7 @@ impl TimeoutSeconds {
 }
 
 impl Port {
-    fn request(&self) -> Result<PortRequest, (String, String)> {
+    fn request(&self, worker_count: usize) -> Result<PortRequest, (String, String)> {
         let wrong = |key: &str, problem: &str| Err((key.to_owned(), problem.to_owned()));
         let kind = match (self.kind, &self.pod, &self.mac) {
             (KindName::Pod, Some(pod), Some(mac)) => pod_kind(pod, mac)?,
@@ -367,6 +382,13 @@ impl Port {
         if kind != PortKind::Uplink && !self.node_addresses.is_empty() {
             return wrong("node_addresses", "belongs to ports of kind \"uplink\" only");
         }
+        if let Some(worker) = self.workers.iter().find(|worker| **worker >= worker_count) {
+            let problem = format!(
+                "there is no worker {worker}; engine.cores names {worker_count}, which are 0 to {}",
+                worker_count.saturating_sub(1)
+            );
+            return Err(("workers".into(), problem));
+        }
         Ok(PortRequest {
             interface: self.interface.clone(),
             kind,
@@ -377,6 +399,13 @@ impl Port {
                 FallbackName::Pass => Fallback::Pass,
             },
             node_addresses: self.node_addresses.clone(),
+            mode: match self.mode {
+                ModeName::Auto => PortMode::Auto,
+                ModeName::ZeroCopy => PortMode::ZeroCopy,
+                ModeName::Copy => PortMode::Copy,
+                ModeName::Generic => PortMode::Generic,
+            },
+            workers: self.workers.clone(),
         })
     }
 }
@@ -415,7 +444,18 @@ mod tests {
         let shipped = Config::load(Path::new(path)).unwrap();
         assert_eq!(shipped, Config { ports: shipped.ports.clone(), ..Config::default() });
         let text = std::fs::read_to_string(path).unwrap();
-        for key in ["node_name", "tls", "vlan", "node_addresses", "fallback", "mac", "pod"] {
+        for key in [
+            "node_name",
+            "tls",
+            "vlan",
+            "node_addresses",
+            "fallback",
+            "mac",
+            "pod",
+            "mode",
+            "workers",
+            "priority_tags",
+        ] {
             assert!(text.contains(key), "{key} is not shown");
         }
     }
@@ -473,6 +513,14 @@ mod tests {
             (
                 "[[port]]\ninterface = \"v\"\nkind = \"nic\"",
                 "unknown variant `nic`, expected one of `pod`, `uplink`, `host`",
+            ),
+            (
+                "[[port]]\ninterface = \"v\"\nkind = \"uplink\"\nworkers = [0, 1]",
+                "FILE: port[0].workers: there is no worker 1; engine.cores names 1, which are 0 to 0",
+            ),
+            (
+                "[[port]]\ninterface = \"v\"\nkind = \"uplink\"\nmode = \"fast\"",
+                "expected one of `auto`, `zero-copy`, `copy`, `generic`",
             ),
             ("[rules]\nsource = \"etcd\"", "unknown variant `etcd`, expected `files` or `api`"),
         ] {

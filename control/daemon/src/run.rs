@@ -198,7 +198,7 @@ async fn tend(daemon: &Daemon, health: &Health) -> Result<(), RunError> {
             return Err(RunError::WorkerDied);
         }
         let ports = Arc::clone(&daemon.ports);
-        let _ = tokio::task::spawn_blocking(move || ports.tend()).await;
+        let _ = tokio::task::spawn_blocking(move || ports.tend(false)).await;
     }
 }
 

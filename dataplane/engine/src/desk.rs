@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::{self, Acquire, Relaxed, Release, SeqCst};
 use crossbeam::utils::CachePadded;
 use sluice_core::conntrack::{Account, Connection};
 use sluice_core::fragments::DatagramId;
-use sluice_xdp::Frame;
+use sluice_xdp::{Frame, QueueReport};
 
 use crate::capture::Captures;
 use crate::counters::PortCounters;
@@ -98,6 +98,10 @@ pub(crate) enum Command {
     GiveUpPort {
         port: PortId,
         given: Sender<Vec<Box<dyn QueueIo>>>,
+    },
+    ReportQueues {
+        port: PortId,
+        done: Sender<Vec<QueueReport>>,
     },
     Census {
         done: Sender<usize>,

@@ -19,14 +19,17 @@ use crate::counters::Totals;
 use crate::desk::{Command, Shared, Slice};
 use crate::error::EngineError;
 use crate::fdb::Fdb;
-use crate::io::QueueIo;
-use crate::port::{Port, PortId, PortKind, PortSpec, account_of};
+use crate::port::{Port, PortKind};
 use crate::scene::Scene;
 use crate::start::{SIGHTINGS_LEN, check_cores, prepare, spawn};
 use crate::stepped::ByHand;
 use crate::steward;
 use crate::sync::{Mutex, MutexGuard, Sender, bounded, sleep, unbounded};
 use crate::worker::{SLICE_LEN, WORKER_PATIENCE};
+
+mod ports;
+
+pub use ports::PlacedQueue;
 
 /// Workers at most: one bit each in a worker's list of whom to wake.
 pub const WORKERS_MAX: usize = 64;
@@ -237,103 +240,6 @@ impl Engine {
         self.inner.show(&control, table.into())
     }
 
-    /// Adds a port with its queues, which are spread over the workers.
-    ///
-    /// # Errors
-    /// [`EngineError`], if the name, the pod or the MAC is taken. The queues are then dropped.
-    pub fn add_port(
-        &self,
-        spec: PortSpec,
-        queues: Vec<Box<dyn QueueIo>>,
-    ) -> Result<(), EngineError> {
-        let mut control = self.inner.control();
-        let id = control.slot_for(&spec, queues.len())?;
-        let worker_count = control.commands.len();
-        let first = control.worker_next;
-        control.worker_next += queues.len();
-        let workers: Vec<usize> =
-            (first..first + queues.len()).map(|place| place % worker_count).collect();
-        if let PortKind::Pod { mac, .. } = &spec.kind {
-            for network in spec.networks.keys() {
-                control.fdb.bind(*network, *mac, id);
-            }
-        }
-        let port = Arc::new(Port::new(spec, &workers, worker_count));
-        match control.ports.get_mut(id.index()) {
-            Some(slot) => *slot = Some(port),
-            None => control.ports.push(Some(port)),
-        }
-        // The port is known before its first frame, so that every frame is counted.
-        self.inner.show_again(&control)?;
-        for (worker, io) in workers.into_iter().zip(queues) {
-            control.command(worker, Command::AddQueue { port: id, io })?;
-            self.inner.wake(worker);
-        }
-        Ok(())
-    }
-
-    /// Removes a port. Its frames in flight are dropped and every frame comes back.
-    ///
-    /// # Errors
-    /// [`EngineError`], if there is no such port or a worker does not answer.
-    pub fn remove_port(&self, name: &str) -> Result<(), EngineError> {
-        let mut control = self.inner.control();
-        let place = control
-            .ports
-            .iter()
-            .position(|port| port.as_ref().is_some_and(|port| &*port.spec.name == name))
-            .ok_or_else(|| EngineError::NoSuchPort(name.into()))?;
-        let id = PortId(u16::try_from(place).unwrap_or(u16::MAX));
-        let port = control.ports.get_mut(place).and_then(Option::take);
-        control.fdb.forget_port(id);
-        // First nobody sends to it any more, then its queues end, then no frame on its way
-        // between workers names it; only then may its number be used again. The queues are closed
-        // here: a kernel may take its time over that, and a worker has other ports to serve.
-        if !cfg!(mutant = "ends_queues_first") {
-            self.inner.show_again(&control)?;
-        }
-        let mut queues = Vec::new();
-        for worker in 0..control.commands.len() {
-            let (given, taken) = unbounded();
-            control.command(worker, Command::GiveUpPort { port: id, given })?;
-            self.inner.wake(worker);
-            let taken = taken.recv_timeout(WORKER_PATIENCE);
-            queues.extend(taken.map_err(|_| EngineError::WorkerStuck(worker))?);
-        }
-        self.inner.show_again(&control)?;
-        let mut pool = self.inner.umem.empty_pool();
-        for queue in queues {
-            queue.close(&mut pool);
-        }
-        while let Some(frame) = pool.take() {
-            // The reserve has room for every frame that there is.
-            let _ = self.inner.shared.reserve.push(frame);
-        }
-        // Nor does the next port of this number pay for what this one has opened.
-        for worker in 0..control.commands.len() {
-            let mut next = Some(0);
-            while let Some(from) = next {
-                let (done, forgotten) = unbounded();
-                let account = account_of(id);
-                control.command(worker, Command::ForgetAccount { account, from, done })?;
-                self.inner.wake(worker);
-                next = forgotten
-                    .recv_timeout(WORKER_PATIENCE)
-                    .map_err(|_| EngineError::WorkerStuck(worker))?;
-            }
-        }
-        // A station seen behind it must not be learned behind the next port of this number.
-        for _ in 0..SIGHTINGS_LEN {
-            if self.inner.shared.sightings.pop().is_none() {
-                break;
-            }
-        }
-        if let Some(port) = port {
-            control.retired.absorb(&port.totals());
-        }
-        Ok(())
-    }
-
     /// Counts every frame of packet memory wherever it is. With traffic under way, frames that
     /// change hands meanwhile may be missed; at rest the sum is the size of packet memory.
     ///
@@ -502,37 +408,6 @@ impl Control {
     fn command(&self, worker: usize, command: Command) -> Result<(), EngineError> {
         let stuck = EngineError::WorkerStuck(worker);
         self.commands.get(worker).and_then(|sender| sender.send(command).ok()).ok_or(stuck)
-    }
-
-    /// The number for a new port, if nothing speaks against it.
-    fn slot_for(&self, spec: &PortSpec, queue_count: usize) -> Result<PortId, EngineError> {
-        let name = || spec.name.to_string();
-        if queue_count == 0 {
-            return Err(EngineError::NoQueue(name()));
-        }
-        for port in self.ports.iter().flatten() {
-            let other = || port.spec.name.to_string();
-            if port.spec.name == spec.name {
-                return Err(EngineError::PortExists(name()));
-            }
-            if let (PortKind::Pod { pod, mac }, PortKind::Pod { pod: theirs, mac: their_mac }) =
-                (&spec.kind, &port.spec.kind)
-            {
-                if pod == theirs {
-                    let pod = pod.to_string();
-                    return Err(EngineError::PodAttached { port: name(), pod, other: other() });
-                }
-                if mac == their_mac {
-                    let mac = mac.to_string();
-                    return Err(EngineError::MacTaken { port: name(), mac, other: other() });
-                }
-            }
-        }
-        let free = self.ports.iter().position(Option::is_none).unwrap_or(self.ports.len());
-        match u16::try_from(free) {
-            Ok(number) if free < PORTS_MAX => Ok(PortId(number)),
-            _ => Err(EngineError::TooManyPorts(name())),
-        }
     }
 }
 

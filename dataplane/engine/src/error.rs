@@ -50,6 +50,16 @@ pub enum EngineError {
     /// There is no port of that name.
     #[error("port {0}: there is none of that name")]
     NoSuchPort(String),
+    /// A queue is placed on a worker that is not there.
+    #[error("port {port}: there is no worker {worker}; there are {count}, from 0")]
+    NoSuchWorker {
+        /// The port.
+        port: String,
+        /// The worker asked for.
+        worker: usize,
+        /// How many there are.
+        count: usize,
+    },
     /// No number is left for another port.
     #[error("port {0}: {PORTS_MAX} ports are there already, which is the most")]
     TooManyPorts(String),

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use sluice_xdp::{Frame, FramePool, Queue};
+use sluice_xdp::{Frame, FramePool, Queue, QueueReport};
 
 /// The rings of one queue of one port.
 pub trait QueueIo: Send {
@@ -36,6 +36,9 @@ pub trait QueueIo: Send {
 
     /// What a sleeping worker waits on.
     fn wake_fd(&self) -> Option<BorrowedFd<'_>>;
+
+    /// How the kernel runs the queue; `None` where no kernel does.
+    fn report(&self) -> Option<QueueReport>;
 }
 
 impl QueueIo for Queue {
@@ -74,6 +77,10 @@ impl QueueIo for Queue {
     fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
         Some(self.as_fd())
     }
+
+    fn report(&self) -> Option<QueueReport> {
+        Some(Self::report(self))
+    }
 }
 
 pub mod memory {
@@ -83,7 +90,7 @@ pub mod memory {
 
     use crossbeam::queue::ArrayQueue;
 
-    use super::{BorrowedFd, Frame, FramePool, QueueIo, io};
+    use super::{BorrowedFd, Frame, FramePool, QueueIo, QueueReport, io};
 
     /// The outside of a queue: what a test sends into it and finds sent by it.
     #[derive(Debug, Clone)]
@@ -189,6 +196,10 @@ pub mod memory {
         }
 
         fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+            None
+        }
+
+        fn report(&self) -> Option<QueueReport> {
             None
         }
     }

@@ -8,23 +8,31 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use sluice_core::address::NetworkId;
 use sluice_xdp::{
-    Fallback, Gate, GateConfig, GateCounters, GateError, GateMode, GateRole, Interface,
-    InterfaceError, Queue, QueueConfig, QueueError,
+    Copying, Fallback, Gate, GateConfig, GateCounters, GateError, GateMode, GateRole, Interface,
+    InterfaceError, QUEUES_MAX, Queue, QueueConfig, QueueError, QueueReport,
 };
 
-use crate::engine::Engine;
+mod tend;
+
+use crate::engine::{Engine, PlacedQueue};
 use crate::error::EngineError;
-use crate::io::QueueIo;
 use crate::port::{PortKind, PortSpec};
+use tend::Waiting;
 
 /// The longest MTU whose frames fit into a chunk of packet memory.
 pub const MTU_MAX: u32 = 3_500;
 
 /// Frames that each worker needs to have in its hands and on transmit rings.
 const FRAMES_UNDER_WAY: usize = 1024;
+
+/// How long a link that goes down when its gate comes is waited for, and how often it is looked at.
+const LINK_PATIENCE: Duration = Duration::from_secs(10);
+const LINK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +49,55 @@ pub struct PortRequest {
     pub fallback: Fallback,
     /// For an uplink: addresses of the node besides those that the interface has.
     pub node_addresses: Vec<IpAddr>,
+    /// How its frames get in and out.
+    pub mode: PortMode,
+    /// The workers that own its queues, by index: queue 0 belongs to the first, and so on, over and
+    /// over. Empty: chosen by what the NIC is near to.
+    pub workers: Vec<usize>,
+}
+
+/// How the frames of a port get in and out, and so what it costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PortMode {
+    /// The best that kernel and driver have.
+    #[default]
+    Auto,
+    /// The driver runs the gate and shares packet memory, or the port is refused.
+    ZeroCopy,
+    /// The driver runs the gate and the kernel copies frames, or the port is refused.
+    Copy,
+    /// The kernel's stack runs the gate and copies frames.
+    Generic,
+}
+
+impl PortMode {
+    /// The word for the mode in configuration and output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::ZeroCopy => "zero-copy",
+            Self::Copy => "copy",
+            Self::Generic => "generic",
+        }
+    }
+
+    fn gate_mode(self) -> Option<GateMode> {
+        match self {
+            Self::Auto => None,
+            Self::ZeroCopy | Self::Copy => Some(GateMode::Native),
+            Self::Generic => Some(GateMode::Generic),
+        }
+    }
+
+    /// A generic gate cannot feed a socket whose memory the driver has.
+    fn copying(self, gate: GateMode) -> Copying {
+        match (self, gate) {
+            (Self::ZeroCopy, _) => Copying::Never,
+            (Self::Auto, GateMode::Native) => Copying::IfNeeded,
+            (Self::Auto, GateMode::Generic) | (Self::Copy | Self::Generic, _) => Copying::Always,
+        }
+    }
 }
 
 /// Why a port does not come up.
@@ -64,15 +121,30 @@ pub enum OpenError {
     },
     /// Packet memory has no frames left for the port's queues.
     #[error(
-        "interface {name}: its queues want {wanted} frames to receive into, and {left} are left; raise engine.frames by the difference or more"
+        "interface {name}: its {queues} queues want {wanted} frames to receive into, and {left} are \
+         left; raise engine.frames by the difference or more, or give it fewer queues: \
+         ethtool -L {name} combined N"
     )]
     Frames {
         /// The interface.
         name: String,
-        /// What its queues want.
+        /// How many queues it has.
+        queues: usize,
+        /// What they want.
         wanted: usize,
         /// What other ports have left, after what workers need to move frames.
         left: usize,
+    },
+    /// More queues than a gate can feed.
+    #[error(
+        "interface {name} has {queues} queues; Sluice takes {QUEUES_MAX} at most: \
+         ethtool -L {name} combined {QUEUES_MAX}"
+    )]
+    Queues {
+        /// The interface.
+        name: String,
+        /// How many it has.
+        queues: u32,
     },
     /// The gate was not attached.
     #[error(transparent)]
@@ -85,43 +157,46 @@ pub enum OpenError {
     Engine(#[from] EngineError),
 }
 
-/// An open port, as an operator wants to see it.
+/// A port, as an operator wants to see it.
 #[derive(Debug, Clone)]
 pub struct PortFacts {
+    /// What was asked for.
+    pub request: PortRequest,
     /// The interface's driver.
     pub driver: String,
     /// How the interface runs the gate.
-    pub mode: GateMode,
-    /// Whether each queue runs without copies.
-    pub zero_copy: Vec<bool>,
-    /// What happens to frames while Sluice does not run.
-    pub fallback: Fallback,
-    /// Addresses of the node besides those of the interface.
-    pub node_addresses: Vec<IpAddr>,
+    pub gate_mode: GateMode,
+    /// Why it is the generic mode, if that was not asked for.
+    pub why_generic: Option<String>,
+    /// Its queues, each with the index of its worker. None while it waits.
+    pub queues: Vec<(usize, QueueReport)>,
+    /// Why it is not open at present; its frames are dropped meanwhile.
+    pub waiting: Option<String>,
     /// What the gate has counted.
     pub gate: GateCounters,
 }
 
-/// The interfaces that are open as ports.
+/// The interfaces that are ports.
 pub struct Ports {
     engine: Arc<Engine>,
     pin_dir: PathBuf,
-    open: Mutex<BTreeMap<String, Open>>,
-    /// Ports whose interface has gone, waiting for it to come back.
-    lost: Mutex<BTreeMap<String, PortRequest>>,
+    ports: Mutex<BTreeMap<String, OpenPort>>,
 }
 
-struct Open {
-    gate: Gate,
-    zero_copy: Vec<bool>,
+/// A port that is open, or waits to be opened again.
+struct OpenPort {
     request: PortRequest,
+    gate: Gate,
+    /// As it was when its queues were bound.
+    interface: Interface,
+    waiting: Option<Waiting>,
 }
 
 impl Ports {
     /// No ports yet. Gates are pinned below `pin_dir`, which is on a BPF file system.
     #[must_use]
     pub fn new(engine: Arc<Engine>, pin_dir: PathBuf) -> Self {
-        Self { engine, pin_dir, open: Mutex::default(), lost: Mutex::default() }
+        Self { engine, pin_dir, ports: Mutex::default() }
     }
 
     /// The engine that the ports belong to.
@@ -135,29 +210,18 @@ impl Ports {
     /// # Errors
     /// [`OpenError`]; nothing of the port is left but a gate that was there before.
     pub fn open(&self, request: &PortRequest) -> Result<(), OpenError> {
-        let mut open = self.locked();
-        if open.contains_key(&request.interface) {
+        let mut ports = self.locked();
+        if ports.contains_key(&request.interface) {
             return Err(EngineError::PortExists(request.interface.clone()).into());
         }
-        let interface = Interface::open(&request.interface)?;
-        check(&interface)?;
-        let mut gate = Gate::attach(&interface, &gate_config(&self.pin_dir, &interface, request))?;
-        match self.bind_all(&mut gate, request) {
-            Ok(zero_copy) => {
-                let port = Open { gate, zero_copy, request: request.clone() };
-                open.insert(request.interface.clone(), port);
-                self.locked_lost().remove(&request.interface);
-                Ok(())
-            }
-            Err(error) => {
-                if !gate.adopted()
-                    && let Err(left) = gate.detach()
-                {
-                    tracing::warn!(port = request.interface, error = %left, "the gate is left");
-                }
-                Err(error)
-            }
+        let (gate, interface, queues) = self.bind(&ports, request)?;
+        if let Err(error) = self.engine.add_port_with(spec(request, &interface), queues) {
+            take_away(gate);
+            return Err(error.into());
         }
+        let port = OpenPort { request: request.clone(), gate, interface, waiting: None };
+        ports.insert(request.interface.clone(), port);
+        Ok(())
     }
 
     /// Closes a port and takes its gate away, so that the kernel has the interface again.
@@ -165,15 +229,12 @@ impl Ports {
     /// # Errors
     /// [`OpenError`], if there is no such port or it does not come loose.
     pub fn close(&self, name: &str) -> Result<(), OpenError> {
-        if self.locked_lost().remove(name).is_some() {
-            return Ok(());
-        }
-        let mut open = self.locked();
-        if !open.contains_key(name) {
+        let mut ports = self.locked();
+        if !ports.contains_key(name) {
             return Err(EngineError::NoSuchPort(name.into()).into());
         }
         self.engine.remove_port(name)?;
-        if let Some(port) = open.remove(name) {
+        if let Some(port) = ports.remove(name) {
             port.gate.detach()?;
         }
         Ok(())
@@ -186,143 +247,160 @@ impl Ports {
             if let Err(error) = self.engine.remove_port(&name) {
                 tracing::warn!(port = name, %error, "the port is left");
             }
-            if !port.gate.adopted()
-                && let Err(error) = port.gate.detach()
-            {
-                tracing::warn!(port = name, %error, "the gate is left");
-            }
+            take_away(port.gate);
         }
     }
 
-    /// Looks after the ports: takes out those whose interface has gone, opens them again on an
-    /// interface that has come in its place, and tells the uplinks' gates what is the node's own.
-    /// Call it about once a second.
-    pub fn tend(&self) {
-        self.drop_gone();
-        let waiting: Vec<PortRequest> = self.locked_lost().values().cloned().collect();
-        for request in waiting.iter().filter(|request| Interface::open(&request.interface).is_ok())
-        {
-            match self.open(request) {
-                Ok(()) => tracing::info!(port = request.interface, "the port is open again"),
-                Err(error) => tracing::warn!(port = request.interface, %error, "still not open"),
-            }
-        }
-        self.refresh_node_addresses();
-    }
-
-    /// The ports whose interface has gone.
-    #[must_use]
-    pub fn lost(&self) -> Vec<String> {
-        self.locked_lost().keys().cloned().collect()
-    }
-
-    fn drop_gone(&self) {
-        let mut open = self.locked();
-        let is_gone = |name: &String, port: &Open| {
-            let known = port.gate.interface().index();
-            Interface::open(name).map_or(true, |now| now.index() != known)
-        };
-        let gone: Vec<String> = open
-            .iter()
-            .filter(|(name, port)| is_gone(name, port))
-            .map(|(it, _)| it.clone())
-            .collect();
-        for name in gone {
-            tracing::warn!(port = name, "the interface has gone; the port waits for it");
-            if let Err(error) = self.engine.remove_port(&name) {
-                tracing::error!(port = name, %error, "the port is left");
-                continue;
-            }
-            // Its gate went with the interface; the next attach clears what is left of the pins.
-            if let Some(port) = open.remove(&name) {
-                self.locked_lost().insert(name, port.request);
-            }
-        }
-    }
-
-    /// Reads the uplinks' addresses again and tells their gates what is the node's own.
-    fn refresh_node_addresses(&self) {
-        for (name, port) in self.locked().iter_mut() {
-            if port.request.kind != PortKind::Uplink {
-                continue;
-            }
-            let refreshed = Interface::open(name).map_err(OpenError::from).and_then(|interface| {
-                let addresses = node_addresses(&interface, &port.request);
-                Ok(port.gate.set_node_addresses(&addresses)?)
-            });
-            if let Err(error) = refreshed {
-                tracing::warn!(port = name, %error, "the node's addresses were not read again");
-            }
-        }
-    }
-
-    /// What is known of an open port.
+    /// What is known of a port.
     ///
     /// # Errors
-    /// [`OpenError`], if there is no such port or its gate cannot be read.
+    /// [`OpenError`], if there is no such port, or its gate or a worker does not answer.
     pub fn facts(&self, name: &str) -> Result<PortFacts, OpenError> {
-        let open = self.locked();
-        let port = open.get(name).ok_or_else(|| EngineError::NoSuchPort(name.into()))?;
+        let ports = self.locked();
+        let port = ports.get(name).ok_or_else(|| EngineError::NoSuchPort(name.into()))?;
         Ok(PortFacts {
-            driver: port.gate.interface().driver().to_owned(),
-            mode: port.gate.mode(),
-            zero_copy: port.zero_copy.clone(),
-            fallback: port.gate.fallback(),
-            node_addresses: port.request.node_addresses.clone(),
+            request: port.request.clone(),
+            driver: port.interface.driver().to_owned(),
+            gate_mode: port.gate.mode(),
+            why_generic: port.gate.why_generic().map(str::to_owned),
+            queues: self.engine.queues(name)?,
+            waiting: port.waiting.as_ref().map(|waiting| waiting.why.clone()),
             gate: port.gate.counters()?,
         })
     }
 
-    /// Binds a socket to every queue and hands the port to the engine.
-    fn bind_all(&self, gate: &mut Gate, request: &PortRequest) -> Result<Vec<bool>, OpenError> {
+    /// Attaches the gate and binds a socket to every queue.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing is left but a gate that was there before.
+    fn bind(
+        &self,
+        ports: &BTreeMap<String, OpenPort>,
+        request: &PortRequest,
+    ) -> Result<(Gate, Interface, Vec<PlacedQueue>), OpenError> {
         let interface = Interface::open(&request.interface)?;
-        let config = queue_config(&request.kind);
-        self.check_frames(&interface, &config)?;
-        let mut queues: Vec<Box<dyn QueueIo>> = Vec::new();
-        let mut zero_copy = Vec::new();
-        for queue_id in 0..interface.rx_queue_count() {
-            let queue = Queue::bind(self.engine.umem(), &interface, queue_id, &config)?;
-            zero_copy.push(queue.zero_copy());
-            gate.connect(queue_id, &queue)?;
-            queues.push(Box::new(queue));
+        check(&interface)?;
+        let mut gate = Gate::attach(&interface, &gate_config(&self.pin_dir, &interface, request))?;
+        match self.bind_all(ports, &mut gate, request) {
+            Ok((interface, queues)) => {
+                tell_mode(&gate, request);
+                Ok((gate, interface, queues))
+            }
+            Err(error) => {
+                take_away(gate);
+                Err(error)
+            }
         }
-        let spec = PortSpec {
-            name: request.interface.as_str().into(),
-            kind: request.kind.clone(),
-            networks: request.networks.clone(),
-            mtu: interface.mtu(),
-            priority_tags: request.priority_tags,
-            partial_checksums: interface.partial_checksums(),
-        };
-        self.engine.add_port(spec, queues)?;
-        Ok(zero_copy)
     }
 
-    /// A port whose queues get no frames would receive nothing and tell nobody.
-    fn check_frames(&self, interface: &Interface, config: &QueueConfig) -> Result<(), OpenError> {
-        let wants = |config: &QueueConfig, queues: usize| config.fill_frames_max as usize * queues;
-        let taken: usize = self
-            .engine
-            .ports()
-            .iter()
-            .map(|port| wants(&queue_config(&port.spec.kind), port.queue_count()))
+    fn bind_all(
+        &self,
+        ports: &BTreeMap<String, OpenPort>,
+        gate: &mut Gate,
+        request: &PortRequest,
+    ) -> Result<(Interface, Vec<PlacedQueue>), OpenError> {
+        let interface = await_link(gate.interface())?;
+        check(&interface)?;
+        let name = interface.name();
+        let count = interface.rx_queue_count();
+        if count > QUEUES_MAX {
+            return Err(OpenError::Queues { name: name.into(), queues: count });
+        }
+        let config = queue_config(&request.kind);
+        self.check_frames(ports, &interface, &config)?;
+        let config = QueueConfig { copying: request.mode.copying(gate.mode()), ..config };
+        let mut queues = Vec::new();
+        for queue_id in 0..count {
+            let queue = Queue::bind(self.engine.umem(), &interface, queue_id, &config)?;
+            if let Some(why) = queue.why_copied() {
+                tracing::info!(port = name, queue = queue_id, %why, "the queue copies its frames");
+            }
+            gate.connect(queue_id, &queue)?;
+            let worker = request.workers.get(queue_id as usize % request.workers.len().max(1));
+            queues.push(PlacedQueue { io: Box::new(queue), worker: worker.copied() });
+        }
+        Ok((interface, queues))
+    }
+
+    /// Refuses a port that packet memory cannot feed, after what the others want.
+    fn check_frames(
+        &self,
+        ports: &BTreeMap<String, OpenPort>,
+        interface: &Interface,
+        config: &QueueConfig,
+    ) -> Result<(), OpenError> {
+        let wants =
+            |config: &QueueConfig, queues: u32| queues as usize * config.fill_frames_max as usize;
+        // A port that waits will want its share again.
+        let taken: usize = ports
+            .values()
+            .filter(|port| port.interface.name() != interface.name())
+            .map(|port| wants(&queue_config(&port.request.kind), port.interface.rx_queue_count()))
             .sum();
         let total = self.engine.umem().frame_count() as usize;
         let under_way = FRAMES_UNDER_WAY * self.engine.worker_count();
         let left = total.saturating_sub(taken + under_way);
-        let wanted = wants(config, interface.rx_queue_count() as usize);
+        let queues = interface.rx_queue_count();
+        let wanted = wants(config, queues);
         if wanted <= left {
             return Ok(());
         }
-        Err(OpenError::Frames { name: interface.name().into(), wanted, left })
+        let queues = queues as usize;
+        Err(OpenError::Frames { name: interface.name().into(), queues, wanted, left })
     }
 
-    fn locked_lost(&self) -> MutexGuard<'_, BTreeMap<String, PortRequest>> {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, OpenPort>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+/// Detaches a gate that is of no use, unless an earlier run had left it: then it stays, closed.
+fn take_away(gate: Gate) {
+    let name = gate.interface().name().to_owned();
+    if !gate.adopted()
+        && let Err(error) = gate.detach()
+    {
+        tracing::warn!(port = name, %error, "the gate is left");
+    }
+}
+
+fn tell_mode(gate: &Gate, request: &PortRequest) {
+    if let Some(why) = gate.why_generic() {
+        tracing::warn!(
+            port = request.interface,
+            why,
+            "the gate runs in generic mode, which is slower"
+        );
+    }
+}
+
+/// The interface as it is once its link is back: some drivers reset it when a program comes.
+fn await_link(before: &Interface) -> Result<Interface, InterfaceError> {
+    let deadline = Instant::now() + LINK_PATIENCE;
+    loop {
+        let now = Interface::open(before.name())?;
+        if now.is_running() || !before.is_running() {
+            return Ok(now);
+        }
+        if Instant::now() > deadline {
+            tracing::warn!(
+                port = before.name(),
+                "the link went down with the gate and is not back"
+            );
+            return Ok(now);
+        }
+        sleep(LINK_INTERVAL);
+    }
+}
+
+fn spec(request: &PortRequest, interface: &Interface) -> PortSpec {
+    PortSpec {
+        name: request.interface.as_str().into(),
+        kind: request.kind.clone(),
+        networks: request.networks.clone(),
+        mtu: interface.mtu(),
+        priority_tags: request.priority_tags,
+        partial_checksums: interface.partial_checksums(),
     }
 }
 
@@ -349,7 +427,7 @@ fn gate_config(
         pin_dir: pin_dir.to_owned(),
         role,
         fallback: request.fallback,
-        mode: None,
+        mode: request.mode.gate_mode(),
         node_addresses: node_addresses(interface, request),
     }
 }

@@ -1,6 +1,7 @@
 //! Ports: what is attached to Sluice, and on which networks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crossbeam::utils::CachePadded;
 use sluice_core::address::{Mac, NetworkId};
@@ -76,10 +77,10 @@ pub struct PortSpec {
 pub struct Port {
     /// What it is.
     pub spec: PortSpec,
-    /// The workers that own a queue of it and can send on it. Never empty.
+    /// The workers that own a queue of it and can send on it. Empty while it is suspended.
     pub(crate) workers: Box<[usize]>,
     queue_count: usize,
-    counters: Box<[CachePadded<PortCounters>]>,
+    counters: Arc<[CachePadded<PortCounters>]>,
 }
 
 /// Bytes of an Ethernet header.
@@ -88,14 +89,21 @@ const ETHERNET_LEN: usize = 14;
 impl Port {
     /// A port with a queue for each of `queue_workers`, the worker that owns it.
     pub(crate) fn new(spec: PortSpec, queue_workers: &[usize], worker_count: usize) -> Self {
-        let mut workers = queue_workers.to_vec();
-        workers.sort_unstable();
-        workers.dedup();
         Self {
             spec,
-            workers: workers.into_boxed_slice(),
+            workers: distinct(queue_workers),
             queue_count: queue_workers.len(),
-            counters: PortCounters::per_worker(worker_count),
+            counters: PortCounters::per_worker(worker_count).into(),
+        }
+    }
+
+    /// The same port with other queues, which counts on where this one is.
+    pub(crate) fn with_queues(&self, spec: PortSpec, queue_workers: &[usize]) -> Self {
+        Self {
+            spec,
+            workers: distinct(queue_workers),
+            queue_count: queue_workers.len(),
+            counters: Arc::clone(&self.counters),
         }
     }
 
@@ -143,9 +151,16 @@ impl Port {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for counters in &self.counters {
+        for counters in &*self.counters {
             totals.add(counters);
         }
         totals
     }
+}
+
+fn distinct(workers: &[usize]) -> Box<[usize]> {
+    let mut workers = workers.to_vec();
+    workers.sort_unstable();
+    workers.dedup();
+    workers.into_boxed_slice()
 }

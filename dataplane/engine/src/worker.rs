@@ -214,6 +214,10 @@ impl Worker {
                     // Nobody who asks goes away before the answer.
                     let _ = given.send(self.give_up_port(port));
                 }
+                Command::ReportQueues { port, done } => {
+                    let own = self.queues.iter().filter(|queue| queue.port == port);
+                    let _ = done.send(own.filter_map(|queue| queue.io.report()).collect());
+                }
                 Command::Census { done } => {
                     let _ = done.send(self.census());
                 }

@@ -250,6 +250,12 @@ impl Gate {
         &self.interface
     }
 
+    /// Whether this gate still is what the interface, as read just now, runs.
+    #[must_use]
+    pub fn guards(&self, interface: &Interface) -> bool {
+        adoptable(interface, &self.pins)
+    }
+
     /// Takes the gate away: pins, program and directory. The kernel's stack then sees every frame.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ pub struct Interface {
     mac: [u8; 6],
     mtu: u32,
     up: bool,
+    running: bool,
     rx_queue_count: u32,
     driver: String,
     addresses: Vec<IpAddr>,
@@ -41,6 +42,7 @@ impl Interface {
             mac: [0; 6],
             mtu: mtu(&control, name).map_err(failed)?,
             up: false,
+            running: false,
             rx_queue_count: rx_queue_count(&control, name),
             driver: driver(&control, name),
             addresses: Vec::new(),
@@ -50,6 +52,7 @@ impl Interface {
                 continue;
             }
             interface.up = entry.flags.contains(InterfaceFlags::IFF_UP);
+            interface.running = entry.flags.contains(InterfaceFlags::IFF_RUNNING);
             let Some(address) = entry.address else { continue };
             if let Some(v4) = address.as_sockaddr_in() {
                 interface.addresses.push(v4.ip().into());
@@ -90,6 +93,12 @@ impl Interface {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// True if it is set up and can carry frames: a cable is plugged in.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.running
     }
 
     /// Number of receive queues in use. Read it again after attaching the gate: virtio-net adds some.

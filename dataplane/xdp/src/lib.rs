@@ -57,6 +57,7 @@ pub use interface::{Interface, InterfaceError};
 pub use pool::FramePool;
 pub use privilege::{PrivilegeError, check_privileges};
 pub use queue::{
-    BATCH_LEN_MAX, Copying, FramesHeld, Queue, QueueConfig, QueueError, QueueStatistics, WhyCopied,
+    BATCH_LEN_MAX, Copying, FramesHeld, Queue, QueueConfig, QueueError, QueueReport,
+    QueueStatistics, WhyCopied,
 };
 pub use umem::{FRAME_COUNT_MAX, Umem, UmemConfig, UmemError};

@@ -91,6 +91,19 @@ pub struct QueueStatistics {
     pub foreign_descriptors: u64,
 }
 
+/// How a queue runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueReport {
+    /// Its number on its interface, from zero.
+    pub queue_id: u32,
+    /// Whether driver and socket share memory without a copy.
+    pub zero_copy: bool,
+    /// Why it copies though it would have done without.
+    pub why_copied: Option<WhyCopied>,
+    /// The kernel's counters; `None` if it does not tell them.
+    pub statistics: Option<QueueStatistics>,
+}
+
 /// One AF_XDP socket with the frames that it has lent to the kernel.
 pub struct Queue {
     socket: Socket,
@@ -336,6 +349,17 @@ impl Queue {
             tx_ring_empty: kernel.tx_ring_empty_descs,
             foreign_descriptors: self.foreign_descriptors,
         })
+    }
+
+    /// How it runs. One system call.
+    #[must_use]
+    pub fn report(&self) -> QueueReport {
+        QueueReport {
+            queue_id: self.queue_id,
+            zero_copy: self.zero_copy,
+            why_copied: self.why_copied,
+            statistics: self.statistics().ok(),
+        }
     }
 
     /// Closes the socket and gives every frame that the kernel held to `pool`; tells how many.

@@ -24,6 +24,28 @@ pub struct PortSpec {
     pub fallback: Fallback,
     /// For an uplink: addresses of the node besides those that the interface has.
     pub node_addresses: Vec<IpAddr>,
+    /// How its frames get in and out.
+    pub mode: PortMode,
+    /// The workers that own its queues, by index, over and over. Empty: chosen by what the NIC is
+    /// near to.
+    pub workers: Vec<u32>,
+    /// Whether a tag with VLAN id 0 is taken for none.
+    pub priority_tags: bool,
+}
+
+/// How the frames of a port get in and out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PortMode {
+    /// The best that kernel and driver have.
+    #[default]
+    Auto,
+    /// The driver runs the gate and shares packet memory, or the port is refused.
+    ZeroCopy,
+    /// The driver runs the gate and the kernel copies frames, or the port is refused.
+    Copy,
+    /// The kernel's stack runs the gate and copies frames.
+    Generic,
 }
 
 /// What a port is. Serialises to `"kind": "pod"` with `pod` and `mac` beside it.
@@ -76,10 +98,46 @@ pub struct PortState {
     pub driver: String,
     /// How the interface runs the gate.
     pub gate_mode: GateMode,
-    /// For each queue, whether it runs without copies.
-    pub zero_copy: Vec<bool>,
+    /// Why that is the generic mode, if it was not asked for.
+    pub why_generic: Option<String>,
+    /// Sorted by their numbers. None while the port waits.
+    pub queues: Vec<QueueState>,
     /// The longest packet without the Ethernet header, in bytes.
     pub mtu: u32,
+    /// Why the port is not open at present; its frames are dropped meanwhile.
+    pub waiting: Option<String>,
+}
+
+/// A receive queue of an interface and the AF_XDP socket on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct QueueState {
+    /// Its number on its interface, from 0.
+    pub queue: u32,
+    /// The worker that owns it.
+    pub worker: u32,
+    /// Whether driver and socket share memory without a copy.
+    pub zero_copy: bool,
+    /// Why frames are copied, if that was not asked for.
+    pub why_copied: Option<String>,
+    /// What the kernel has counted since the socket was bound, if it tells.
+    pub statistics: Option<QueueStatistics>,
+}
+
+/// The kernel's counters for one AF_XDP socket (`struct xdp_statistics` of linux/if_xdp.h).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct QueueStatistics {
+    /// Dropped on receive for other reasons, such as a packet longer than a frame.
+    pub rx_dropped: u64,
+    /// Dropped on receive because the rx ring was full.
+    pub rx_ring_full: u64,
+    /// Times that no frame was there to receive into.
+    pub rx_fill_ring_empty: u64,
+    /// Entries of the fill ring that the kernel found invalid.
+    pub rx_invalid_descriptors: u64,
+    /// Entries of the tx ring that the kernel found invalid.
+    pub tx_invalid_descriptors: u64,
+    /// Times that the kernel found nothing to send.
+    pub tx_ring_empty: u64,
 }
 
 impl PortKind {

@@ -22,19 +22,38 @@ fn a_port_is_one_flat_object() {
         networks: [(NetworkId(0), None), (NetworkId(5), Some(100))].into(),
         fallback: Fallback::Drop,
         node_addresses: Vec::new(),
+        mode: PortMode::ZeroCopy,
+        workers: vec![1],
+        priority_tags: false,
     };
     let state = PortState {
         spec,
         driver: "veth".into(),
         gate_mode: GateMode::Native,
-        zero_copy: vec![false],
+        why_generic: None,
+        queues: vec![QueueState {
+            queue: 0,
+            worker: 1,
+            zero_copy: true,
+            why_copied: None,
+            statistics: Some(QueueStatistics { rx_ring_full: 3, ..QueueStatistics::default() }),
+        }],
         mtu: 1500,
+        waiting: None,
     };
     let expected = json!({
         "interface": "eth1", "kind": "pod", "pod": "shop/web", "mac": "02:00:00:00:00:07",
         "networks": [{"id": 0, "vlan": null}, {"id": 5, "vlan": 100}],
         "fallback": "drop", "node_addresses": [], "driver": "veth", "gate_mode": "native",
-        "zero_copy": [false], "mtu": 1500,
+        "mode": "zero-copy", "workers": [1], "priority_tags": false, "why_generic": null,
+        "queues": [{
+            "queue": 0, "worker": 1, "zero_copy": true, "why_copied": null,
+            "statistics": {
+                "rx_dropped": 0, "rx_ring_full": 3, "rx_fill_ring_empty": 0,
+                "rx_invalid_descriptors": 0, "tx_invalid_descriptors": 0, "tx_ring_empty": 0,
+            },
+        }],
+        "mtu": 1500, "waiting": null,
     });
     assert_eq!(to_value(state).unwrap(), expected);
 }

@@ -8,7 +8,9 @@ use sluice_policy::model::{Fault, Name};
 
 use super::report::{Path, Report};
 use super::{Malformed, to_wire};
-use crate::backend::{Fallback, GateMode, PortKind, PortSpec, PortState};
+use crate::backend::{
+    Fallback, GateMode, PortKind, PortMode, PortSpec, PortState, QueueState, QueueStatistics,
+};
 use crate::text::printable;
 use crate::wire;
 
@@ -59,6 +61,18 @@ pub(crate) fn spec_to_wire(spec: &PortSpec) -> wire::PortSpec {
         networks: spec.networks.iter().map(network_to_wire).collect(),
         fallback: fallback.into(),
         node_addresses: to_wire::addresses(&spec.node_addresses),
+        mode: mode_to_wire(spec.mode).into(),
+        workers: spec.workers.clone(),
+        priority_tags: spec.priority_tags,
+    }
+}
+
+fn mode_to_wire(mode: PortMode) -> wire::PortMode {
+    match mode {
+        PortMode::Auto => wire::PortMode::Auto,
+        PortMode::ZeroCopy => wire::PortMode::ZeroCopy,
+        PortMode::Copy => wire::PortMode::Copy,
+        PortMode::Generic => wire::PortMode::Generic,
     }
 }
 
@@ -71,8 +85,46 @@ pub(crate) fn state_to_wire(state: PortState) -> wire::PortState {
         spec: Some(spec_to_wire(&state.spec)),
         driver: state.driver,
         gate_mode: gate_mode.into(),
-        zero_copy: state.zero_copy,
         mtu: state.mtu,
+        why_generic: state.why_generic,
+        queues: state.queues.into_iter().map(queue_to_wire).collect(),
+        waiting: state.waiting,
+    }
+}
+
+fn queue_to_wire(queue: QueueState) -> wire::QueueState {
+    let statistics = |it: QueueStatistics| wire::QueueStatistics {
+        rx_dropped: it.rx_dropped,
+        rx_ring_full: it.rx_ring_full,
+        rx_fill_ring_empty: it.rx_fill_ring_empty,
+        rx_invalid_descriptors: it.rx_invalid_descriptors,
+        tx_invalid_descriptors: it.tx_invalid_descriptors,
+        tx_ring_empty: it.tx_ring_empty,
+    };
+    wire::QueueState {
+        queue: queue.queue,
+        worker: queue.worker,
+        zero_copy: queue.zero_copy,
+        why_copied: queue.why_copied,
+        statistics: queue.statistics.map(statistics),
+    }
+}
+
+fn queue(queue: wire::QueueState) -> QueueState {
+    let statistics = |it: wire::QueueStatistics| QueueStatistics {
+        rx_dropped: it.rx_dropped,
+        rx_ring_full: it.rx_ring_full,
+        rx_fill_ring_empty: it.rx_fill_ring_empty,
+        rx_invalid_descriptors: it.rx_invalid_descriptors,
+        tx_invalid_descriptors: it.tx_invalid_descriptors,
+        tx_ring_empty: it.tx_ring_empty,
+    };
+    QueueState {
+        queue: queue.queue,
+        worker: queue.worker,
+        zero_copy: queue.zero_copy,
+        why_copied: queue.why_copied,
+        statistics: queue.statistics.map(statistics),
     }
 }
 
@@ -85,8 +137,9 @@ pub(crate) fn state(state: wire::PortState) -> Result<PortState, Malformed> {
             return Err(format!("port {} has an unknown gate mode", printable(&spec.interface)));
         }
     };
-    let wire::PortState { driver, zero_copy, mtu, .. } = state;
-    Ok(PortState { spec, driver, gate_mode, zero_copy, mtu })
+    let wire::PortState { driver, mtu, why_generic, queues, waiting, .. } = state;
+    let queues = queues.into_iter().map(queue).collect();
+    Ok(PortState { spec, driver, gate_mode, why_generic, queues, mtu, waiting })
 }
 
 /// All faults in one text.
@@ -111,6 +164,16 @@ fn read_spec(report: &mut Report, spec: wire::PortSpec) -> Option<PortSpec> {
         return report
             .fault(&Path::Top("node_addresses"), "only an uplink has them; leave them out");
     }
+    let at = Path::Top("mode");
+    let wanted = "auto, zero-copy, copy or generic";
+    let mode = match wire::PortMode::try_from(spec.mode) {
+        Ok(wire::PortMode::Auto) => Some(PortMode::Auto),
+        Ok(wire::PortMode::ZeroCopy) => Some(PortMode::ZeroCopy),
+        Ok(wire::PortMode::Copy) => Some(PortMode::Copy),
+        Ok(wire::PortMode::Generic) => Some(PortMode::Generic),
+        Ok(wire::PortMode::Unspecified) => report.unspecified(&at, wanted),
+        Err(_) => report.unknown(&at, spec.mode, wanted),
+    };
     interface?;
     Some(PortSpec {
         interface: spec.interface,
@@ -118,6 +181,9 @@ fn read_spec(report: &mut Report, spec: wire::PortSpec) -> Option<PortSpec> {
         networks: networks?,
         fallback: fallback?,
         node_addresses: node_addresses?,
+        mode: mode?,
+        workers: spec.workers,
+        priority_tags: spec.priority_tags,
     })
 }
 

@@ -12,7 +12,7 @@ use sluice_core::address::{Mac, NetworkId};
 use sluice_policy::model::Name;
 
 use super::{commit, diff, ports, questions, to_wire};
-use crate::backend::{Fallback, PortKind, PortSpec};
+use crate::backend::{Fallback, PortKind, PortMode, PortSpec};
 use crate::{snapshot, strict, wire};
 use generate::{diff_order, order, port_spec, rule_set};
 
@@ -247,6 +247,9 @@ fn ports_are_refused_with_the_field_that_is_wrong() {
         networks: [(NetworkId(0), None)].into(),
         fallback: Fallback::Drop,
         node_addresses: Vec::new(),
+        mode: PortMode::Copy,
+        workers: vec![1, 0],
+        priority_tags: true,
     };
     let untagged = || Some(wire::port_network::Tag::Untagged(wire::Untagged {}));
     let network = |id, tag| wire::PortNetwork { id, tag };
@@ -261,6 +264,8 @@ fn ports_are_refused_with_the_field_that_is_wrong() {
         ("mac", Box::new(|it| it.mac = "01:00:00:00:00:01".into())),
         ("mac", Box::new(|it| it.mac = String::new())),
         ("fallback", Box::new(|it| it.fallback = 0)),
+        ("mode", Box::new(|it| it.mode = 0)),
+        ("mode", Box::new(|it| it.mode = 9)),
         ("networks", Box::new(|it| it.networks.clear())),
         ("networks[1]", Box::new(move |it| it.networks.push(network(7, untagged())))),
         ("networks[0]", Box::new(move |it| it.networks = vec![network(7, None)])),

@@ -29,7 +29,9 @@ use tonic::transport::{Channel, Endpoint as Transport, Uri};
 use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
-use crate::backend::{CommitOrder, Content, Failure, Fallback, PortKind, PortSpec, Refused};
+use crate::backend::{
+    CommitOrder, Content, Failure, Fallback, PortKind, PortMode, PortSpec, Refused,
+};
 use crate::client::{Client, ClientError, Endpoint};
 use crate::wire::control_client::ControlClient;
 use fake::Fake;
@@ -116,6 +118,9 @@ fn port(interface: &str) -> PortSpec {
         networks: [(NetworkId(0), None), (NetworkId(5), Some(100))].into(),
         fallback: Fallback::Pass,
         node_addresses: Vec::new(),
+        mode: PortMode::Auto,
+        workers: Vec::new(),
+        priority_tags: false,
     }
 }
 

@@ -79,10 +79,15 @@ pub(crate) struct Status {}
 #[command(after_help = "\
 Examples:
   sluicectl ports
-  sluicectl ports add --interface eth1 --kind uplink
+  sluicectl ports --queues
+  sluicectl ports add --interface eth1 --kind uplink --mode zero-copy
   sluicectl ports add --interface veth7 --kind pod --pod shop/web --mac 02:00:00:00:00:07
   sluicectl ports remove veth7")]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Ports {
+    /// List each queue with its worker, its mode and what the kernel has counted on it
+    #[arg(long)]
+    pub(crate) queues: bool,
     #[command(subcommand)]
     pub(crate) action: Option<PortsAction>,
 }
@@ -124,6 +129,29 @@ pub(crate) struct PortsAdd {
     /// What becomes of frames while no daemon runs
     #[arg(long, default_value = "drop")]
     pub(crate) fallback: FallbackArg,
+    /// How frames get in and out
+    #[arg(long, default_value = "auto")]
+    pub(crate) mode: ModeArg,
+    /// The worker of queue 0, then of queue 1, and so on, over and over; chosen by what the NIC is
+    /// near to if none is named
+    #[arg(long, value_name = "INDEX", value_delimiter = ',')]
+    pub(crate) workers: Vec<u32>,
+    /// Take a tag with VLAN id 0, which only carries a priority, for none
+    #[arg(long)]
+    pub(crate) priority_tags: bool,
+}
+
+/// How a port's frames get in and out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeArg {
+    /// The best that kernel and driver have
+    Auto,
+    /// Without copies, or not at all
+    ZeroCopy,
+    /// Through the driver with copies, or not at all
+    Copy,
+    /// Through the kernel's stack, slower
+    Generic,
 }
 
 /// The kinds of ports.

@@ -1,12 +1,15 @@
 //! `ports`: list what is attached to the daemon, attach, take away.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use serde::Serialize;
-use sluice_api::backend::{Fallback, GateMode, PortKind, PortSpec, PortState};
+use sluice_api::backend::{
+    Fallback, GateMode, PortKind, PortMode, PortSpec, PortState, QueueState, QueueStatistics,
+};
 use sluice_core::address::NetworkId;
 
-use crate::args::{Connection, FallbackArg, PortKindArg, Ports, PortsAction, PortsAdd};
+use crate::args::{Connection, FallbackArg, ModeArg, PortKindArg, Ports, PortsAction, PortsAdd};
 use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -27,15 +30,17 @@ enum Changed<'a> {
 }
 
 pub(crate) fn run(
-    ports: &Ports,
+    arguments: &Ports,
     connection: &Connection,
     output: &mut Output,
 ) -> Result<(), Failure> {
-    match &ports.action {
+    match &arguments.action {
         None | Some(PortsAction::List) => {
             let ports = Daemon::connect(connection)?.ports()?;
             if output.is_json() {
                 output.json(&List { ports })?;
+            } else if arguments.queues {
+                print_queues(&ports, output)?;
             } else {
                 print(&ports, output)?;
             }
@@ -80,6 +85,14 @@ fn spec(add: &PortsAdd) -> Result<PortSpec, Failure> {
             FallbackArg::Pass => Fallback::Pass,
         },
         node_addresses: add.node_addresses.clone(),
+        mode: match add.mode {
+            ModeArg::Auto => PortMode::Auto,
+            ModeArg::ZeroCopy => PortMode::ZeroCopy,
+            ModeArg::Copy => PortMode::Copy,
+            ModeArg::Generic => PortMode::Generic,
+        },
+        workers: add.workers.clone(),
+        priority_tags: add.priority_tags,
     })
 }
 
@@ -102,7 +115,71 @@ fn print(ports: &[PortState], output: &mut Output) -> io::Result<()> {
         return output.line("no ports");
     }
     let rows: Vec<Vec<String>> = ports.iter().map(row).collect();
-    output.table(&HEADINGS, &rows)
+    output.table(&HEADINGS, &rows)?;
+    ports.iter().flat_map(remarks).try_for_each(|remark| output.line(remark))
+}
+
+/// What is not as one would wish it.
+fn remarks(port: &PortState) -> Vec<String> {
+    let name = printable(&port.spec.interface);
+    let mut remarks = Vec::new();
+    if let Some(why) = &port.waiting {
+        remarks.push(format!("{name} is not open, its frames are dropped: {}", printable(why)));
+    }
+    if let Some(why) = &port.why_generic {
+        remarks.push(format!("{name} runs its gate in generic mode: {}", printable(why)));
+    }
+    let mut copied: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for queue in &port.queues {
+        if let Some(why) = &queue.why_copied {
+            copied.entry(why).or_default().push(queue.queue.to_string());
+        }
+    }
+    for (why, queues) in copied {
+        let word = if queues.len() == 1 { "queue" } else { "queues" };
+        let queues = queues.join(", ");
+        remarks.push(format!("{name} copies the frames of {word} {queues}: {}", printable(why)));
+    }
+    remarks
+}
+
+const QUEUE_HEADINGS: [&str; 9] = [
+    "PORT",
+    "QUEUE",
+    "WORKER",
+    "ZERO-COPY",
+    "RX-RING-FULL",
+    "FILL-RING-EMPTY",
+    "RX-DROPPED",
+    "RX-INVALID",
+    "TX-INVALID",
+];
+
+fn print_queues(ports: &[PortState], output: &mut Output) -> io::Result<()> {
+    let row = |port: &PortState, queue: &QueueState| {
+        let count = |of: fn(&QueueStatistics) -> u64| {
+            queue.statistics.as_ref().map_or_else(|| "?".to_owned(), |it| of(it).to_string())
+        };
+        vec![
+            port.spec.interface.clone(),
+            queue.queue.to_string(),
+            queue.worker.to_string(),
+            if queue.zero_copy { "yes" } else { "no" }.to_owned(),
+            count(|it| it.rx_ring_full),
+            count(|it| it.rx_fill_ring_empty),
+            count(|it| it.rx_dropped),
+            count(|it| it.rx_invalid_descriptors),
+            count(|it| it.tx_invalid_descriptors),
+        ]
+    };
+    let rows: Vec<Vec<String>> = ports
+        .iter()
+        .flat_map(|port| port.queues.iter().map(move |queue| row(port, queue)))
+        .collect();
+    if rows.is_empty() {
+        return output.line("no queues");
+    }
+    output.table(&QUEUE_HEADINGS, &rows)
 }
 
 fn row(port: &PortState) -> Vec<String> {
@@ -123,7 +200,7 @@ fn row(port: &PortState) -> Vec<String> {
         Fallback::Drop => "drop",
         Fallback::Pass => "pass",
     };
-    let zero_copy = port.zero_copy.iter().filter(|it| **it).count();
+    let zero_copy = port.queues.iter().filter(|queue| queue.zero_copy).count();
     vec![
         port.spec.interface.clone(),
         port.spec.kind.name().to_owned(),
@@ -133,7 +210,7 @@ fn row(port: &PortState) -> Vec<String> {
         port.mtu.to_string(),
         port.driver.clone(),
         gate.to_owned(),
-        format!("{zero_copy} of {}", port.zero_copy.len()),
+        format!("{zero_copy} of {}", port.queues.len()),
         fallback.to_owned(),
     ]
 }

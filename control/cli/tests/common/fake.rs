@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 use sluice_api::backend::{
     Backend, Capture, CaptureOrder, Captured, CommitError, CommitOrder, Committed, Content,
     Counters, DiffOrder, DropCount, DroppedFrame, Failure, GateCounters, GateMode, HEALTHY,
-    ObjectCounts, PortCounters, PortSpec, PortState, Preview, Refusal, Refused, Source, Status,
-    Traffic, WorkerStatus, WorkerTraffic,
+    ObjectCounts, PortCounters, PortSpec, PortState, Preview, QueueState, QueueStatistics, Refusal,
+    Refused, Source, Status, Traffic, WorkerStatus, WorkerTraffic,
 };
 use sluice_core::drop::DropReason;
 use sluice_core::table::Table;
@@ -138,12 +138,21 @@ impl Backend for Fake {
     }
 
     fn ports(&self) -> Result<Vec<PortState>, Failure> {
+        let queue = |number: u32| QueueState {
+            queue: number,
+            worker: number,
+            zero_copy: number == 1,
+            why_copied: (number == 0).then(|| "the driver offers no zero-copy".into()),
+            statistics: Some(QueueStatistics { rx_ring_full: 7, ..QueueStatistics::default() }),
+        };
         let state = |spec: &PortSpec| PortState {
             spec: spec.clone(),
             driver: "veth".to_owned(),
             gate_mode: GateMode::Native,
-            zero_copy: vec![false, true],
+            why_generic: None,
+            queues: (0..2).map(queue).collect(),
             mtu: 1500,
+            waiting: None,
         };
         Ok(self.0.lock().unwrap().ports.iter().map(state).collect())
     }

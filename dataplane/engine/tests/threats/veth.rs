@@ -23,7 +23,7 @@ use nix::sys::socket::{
 };
 use sluice_core::table::Table;
 use sluice_engine::Engine;
-use sluice_engine::open::{PortRequest, Ports};
+use sluice_engine::open::{PortMode, PortRequest, Ports};
 use sluice_lab::{Lab, Namespace, VethOptions, wait_until};
 use sluice_xdp::{
     Fallback, FramePool, Gate, GateConfig, GateRole, Interface, Queue, QueueConfig, Umem,
@@ -79,8 +79,9 @@ impl VethStage {
                 networks: setting.networks(port),
                 priority_tags: setting.priority_tags,
                 fallback: Fallback::Drop,
-                mode: None,
                 node_addresses: Vec::new(),
+                mode: PortMode::Auto,
+                workers: Vec::new(),
             };
             node.run(|| ports.open(&request)).unwrap().unwrap();
         }

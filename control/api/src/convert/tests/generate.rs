@@ -15,7 +15,7 @@ use sluice_policy::model::{
 };
 
 use crate::backend::{
-    CommitOrder, Content, DIFF_LIMIT_MAX, DiffOrder, Fallback, PortKind, PortSpec,
+    CommitOrder, Content, DIFF_LIMIT_MAX, DiffOrder, Fallback, PortKind, PortMode, PortSpec,
 };
 
 fn text() -> impl Strategy<Value = String> {
@@ -230,8 +230,24 @@ pub(super) fn port_spec() -> impl Strategy<Value = PortSpec> {
     ];
     let fallback = prop_oneof![Just(Fallback::Drop), Just(Fallback::Pass)];
     let vlans = btree_map(1..4095_u16, any::<u16>(), 1..4);
-    ("[a-z][a-z0-9.@-]{0,14}", kind, vlans, any::<bool>(), fallback, vec(any::<IpAddr>(), 0..3))
-        .prop_map(|(interface, kind, vlans, untagged, fallback, addresses)| PortSpec {
+    let mode = prop_oneof![
+        Just(PortMode::Auto),
+        Just(PortMode::ZeroCopy),
+        Just(PortMode::Copy),
+        Just(PortMode::Generic),
+    ];
+    let how = (mode, vec(any::<u32>(), 0..3), any::<bool>());
+    let addresses = vec(any::<IpAddr>(), 0..3);
+    ("[a-z][a-z0-9.@-]{0,14}", kind, vlans, any::<bool>(), fallback, addresses, how).prop_map(
+        |(
+            interface,
+            kind,
+            vlans,
+            untagged,
+            fallback,
+            addresses,
+            (mode, workers, priority_tags),
+        )| PortSpec {
             interface,
             networks: vlans
                 .into_iter()
@@ -243,5 +259,9 @@ pub(super) fn port_spec() -> impl Strategy<Value = PortSpec> {
             fallback,
             node_addresses: if kind == PortKind::Uplink { addresses } else { Vec::new() },
             kind,
-        })
+            mode,
+            workers,
+            priority_tags,
+        },
+    )
 }

@@ -17,8 +17,8 @@ use sluice_policy::reach::{Family, Reach};
 use crate::backend::{
     Backend, Capture, CaptureOrder, Captured, CommitError, CommitOrder, Committed, Content,
     Counters, DiffOrder, DropCount, DroppedFrame, DyingConnection, Failure, GateCounters, GateMode,
-    HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Preview, Refusal, Refused, Source,
-    Status, Traffic, WorkerStatus, WorkerTraffic,
+    HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Preview, QueueState, QueueStatistics,
+    Refusal, Refused, Source, Status, Traffic, WorkerStatus, WorkerTraffic,
 };
 
 #[derive(Default)]
@@ -210,12 +210,21 @@ impl Backend for Fake {
     }
 
     fn ports(&self) -> Result<Vec<PortState>, Failure> {
+        let queue = |number: u32| QueueState {
+            queue: number,
+            worker: number,
+            zero_copy: number == 1,
+            why_copied: (number == 0).then(|| "the driver offers no zero-copy".into()),
+            statistics: Some(QueueStatistics { rx_ring_full: 7, ..QueueStatistics::default() }),
+        };
         let state = |spec: &PortSpec| PortState {
             spec: spec.clone(),
             driver: "veth".into(),
             gate_mode: GateMode::Native,
-            zero_copy: vec![false, true],
+            why_generic: None,
+            queues: (0..2).map(queue).collect(),
             mtu: 1500,
+            waiting: None,
         };
         Ok(self.state.lock().unwrap().ports.values().map(state).collect())
     }

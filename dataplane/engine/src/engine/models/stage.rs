@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicUsize;
 use loom::thread::{self, JoinHandle};
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::table::{Endpoint, EndpointId, Identity, IdentityId};
-use sluice_xdp::Frame;
+use sluice_xdp::{Frame, QueueReport};
 
 use super::super::*;
 use crate::desk::Handover;
@@ -237,6 +237,10 @@ impl QueueIo for Slow {
     }
 
     fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn report(&self) -> Option<QueueReport> {
         None
     }
 }
