@@ -379,7 +379,7 @@ fn await_link(before: &Interface) -> Result<Interface, InterfaceError> {
     let deadline = Instant::now() + LINK_PATIENCE;
     loop {
         let now = Interface::open(before.name())?;
-        if now.is_running() || !before.is_running() {
+        if now.link_detected() || !before.link_detected() {
             return Ok(now);
         }
         if Instant::now() > deadline {

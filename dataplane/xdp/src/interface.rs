@@ -5,11 +5,12 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+use crate::ethtool::{Ethtool, check, request_for};
 
 /// What is known of an interface at the moment it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,8 +20,9 @@ pub struct Interface {
     mac: [u8; 6],
     mtu: u32,
     up: bool,
-    running: bool,
+    link_detected: bool,
     rx_queue_count: u32,
+    rx_vlan_stripping: bool,
     driver: String,
     addresses: Vec<IpAddr>,
 }
@@ -34,17 +36,18 @@ impl Interface {
         let failed = |source: io::Error| InterfaceError::Kernel { name: name.to_owned(), source };
         let index =
             if_nametoindex(name).map_err(|_| InterfaceError::Missing { name: name.to_owned() })?;
-        let control = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)
-            .map_err(|error| failed(error.into()))?;
+        let ethtool = Ethtool::open(name).map_err(failed)?;
         let mut interface = Self {
             name: name.to_owned(),
             index,
             mac: [0; 6],
-            mtu: mtu(&control, name).map_err(failed)?,
+            mtu: mtu(&ethtool, name).map_err(failed)?,
             up: false,
-            running: false,
-            rx_queue_count: rx_queue_count(&control, name),
-            driver: driver(&control, name),
+            // A driver that does not tell is not held to be without a partner.
+            link_detected: ethtool.link_detected().unwrap_or(true),
+            rx_queue_count: ethtool.channels().map_or(1, |it| it.rx_queue_count().max(1)),
+            rx_vlan_stripping: ethtool.offloads().is_ok_and(|it| it.rx_vlan_stripping),
+            driver: ethtool.driver().map_or(String::new(), |it| it.name),
             addresses: Vec::new(),
         };
         for entry in getifaddrs().map_err(|error| failed(error.into()))? {
@@ -52,7 +55,6 @@ impl Interface {
                 continue;
             }
             interface.up = entry.flags.contains(InterfaceFlags::IFF_UP);
-            interface.running = entry.flags.contains(InterfaceFlags::IFF_RUNNING);
             let Some(address) = entry.address else { continue };
             if let Some(v4) = address.as_sockaddr_in() {
                 interface.addresses.push(v4.ip().into());
@@ -95,16 +97,25 @@ impl Interface {
         self.up
     }
 
-    /// True if it is set up and can carry frames: a cable is plugged in.
+    /// True if the device sees a partner: a cable with somebody at its end, a veth peer that is up.
     #[must_use]
-    pub fn is_running(&self) -> bool {
-        self.running
+    pub fn link_detected(&self) -> bool {
+        self.link_detected
     }
 
     /// Number of receive queues in use. Read it again after attaching the gate: virtio-net adds some.
     #[must_use]
     pub fn rx_queue_count(&self) -> u32 {
         self.rx_queue_count
+    }
+
+    /// True if VLAN tags are taken out of frames before XDP sees them.
+    ///
+    /// On a NIC the tag is lost then. A veth says so by default too, and means tags that its peer has
+    /// not written into the frame.
+    #[must_use]
+    pub fn rx_vlan_stripping(&self) -> bool {
+        self.rx_vlan_stripping
     }
 
     /// Name of the driver; empty if it does not tell.
@@ -147,33 +158,7 @@ pub enum InterfaceError {
     },
 }
 
-/// `struct ethtool_channels` of linux/ethtool.h.
-#[repr(C)]
-#[derive(Default)]
-struct EthtoolChannels {
-    cmd: u32,
-    max_rx: u32,
-    max_tx: u32,
-    max_other: u32,
-    max_combined: u32,
-    rx_count: u32,
-    tx_count: u32,
-    other_count: u32,
-    combined_count: u32,
-}
-
-/// The head of `struct ethtool_drvinfo`, with room for its tail.
-#[repr(C)]
-struct EthtoolDriver {
-    cmd: u32,
-    driver: [u8; 32],
-    rest: [u8; 196 - 36],
-}
-
-const ETHTOOL_GDRVINFO: u32 = 0x0000_0003;
-const ETHTOOL_GCHANNELS: u32 = 0x0000_003c;
-
-fn mtu(control: &OwnedFd, name: &str) -> io::Result<u32> {
+fn mtu(control: &Ethtool, name: &str) -> io::Result<u32> {
     let mut request = request_for(name);
     // SAFETY: SIOCGIFMTU fills the integer of the request, which is ours.
     let mtu = unsafe {
@@ -181,47 +166,6 @@ fn mtu(control: &OwnedFd, name: &str) -> io::Result<u32> {
         request.ifr_ifru.ifru_mtu
     };
     Ok(u32::try_from(mtu).unwrap_or(0))
-}
-
-/// Receive queues in use; 1 for a driver that does not tell.
-fn rx_queue_count(control: &OwnedFd, name: &str) -> u32 {
-    let mut channels = EthtoolChannels { cmd: ETHTOOL_GCHANNELS, ..EthtoolChannels::default() };
-    match ethtool(control, name, (&raw mut channels).cast()) {
-        Ok(()) => (channels.rx_count + channels.combined_count).max(1),
-        Err(_) => 1,
-    }
-}
-
-fn driver(control: &OwnedFd, name: &str) -> String {
-    let mut info = EthtoolDriver { cmd: ETHTOOL_GDRVINFO, driver: [0; 32], rest: [0; 160] };
-    if ethtool(control, name, (&raw mut info).cast()).is_err() {
-        return String::new();
-    }
-    let text = info.driver.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(text).into_owned()
-}
-
-/// One ethtool command. `command` points to the command's own structure, which starts with its number.
-fn ethtool(control: &OwnedFd, name: &str, command: *mut libc::c_char) -> io::Result<()> {
-    let mut request = request_for(name);
-    request.ifr_ifru.ifru_data = command;
-    // SAFETY: the callers pass the structure that belongs to the command it starts with; it lives
-    // through the call.
-    check(unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) })
-}
-
-fn request_for(name: &str) -> libc::ifreq {
-    // SAFETY: an ifreq consists of integers and pointers, for which zero is a value.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    // The last byte stays zero; a longer name was refused by if_nametoindex.
-    for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
-        *to = libc::c_char::from_ne_bytes([from]);
-    }
-    request
-}
-
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -239,5 +183,6 @@ mod tests {
         let lo = Interface::open("lo").unwrap();
         assert_eq!((lo.name(), lo.rx_queue_count(), lo.mac()), ("lo", 1, [0; 6]));
         assert!(lo.mtu() > 1000 && lo.index() > 0 && !lo.partial_checksums());
+        assert!(lo.link_detected() && !lo.rx_vlan_stripping());
     }
 }

@@ -36,6 +36,7 @@
 
 mod attached;
 mod bpffs;
+mod ethtool;
 mod frame;
 mod gate;
 mod interface;
@@ -48,6 +49,7 @@ mod socket;
 mod umem;
 
 pub use bpffs::{BpffsError, ensure_bpffs};
+pub use ethtool::{Channels, Driver, Ethtool, Offloads, RingSizes, RssTable};
 pub use frame::{FRAME_SIZE, Frame, HEADROOM};
 pub use gate::{
     Fallback, Gate, GateConfig, GateCounters, GateError, GateMode, GateRole, NODE_ADDRESSES_MAX,

@@ -73,7 +73,7 @@ impl Ports {
         let trouble = |(name, port): (&String, &OpenPort)| match &port.waiting {
             Some(waiting) => Some((name.clone(), format!("is not open: {}", waiting.why))),
             None => Interface::open(name)
-                .is_ok_and(|interface| !interface.is_running())
+                .is_ok_and(|interface| !interface.link_detected())
                 .then(|| (name.clone(), "has no link".to_owned())),
         };
         self.locked().iter().filter_map(trouble).collect()
