@@ -40,6 +40,7 @@ mod ethtool;
 mod frame;
 mod gate;
 mod interface;
+mod link_watch;
 mod pins;
 mod pool;
 mod privilege;
@@ -56,6 +57,7 @@ pub use gate::{
     QUEUES_MAX, detach_all,
 };
 pub use interface::{Interface, InterfaceError};
+pub use link_watch::LinkWatch;
 pub use pool::FramePool;
 pub use privilege::{PrivilegeError, check_privileges};
 pub use queue::{
