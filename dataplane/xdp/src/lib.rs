@@ -47,6 +47,7 @@ mod privilege;
 mod queue;
 mod region;
 mod socket;
+mod topology;
 mod umem;
 
 pub use bpffs::{BpffsError, ensure_bpffs};
@@ -64,4 +65,5 @@ pub use queue::{
     BATCH_LEN_MAX, Copying, FramesHeld, Queue, QueueConfig, QueueError, QueueReport,
     QueueStatistics, WhyCopied,
 };
+pub use topology::{Interrupt, Topology};
 pub use umem::{FRAME_COUNT_MAX, Umem, UmemConfig, UmemError};
