@@ -9,6 +9,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use crate::pins::Pins;
+
 /// Modes in which an interface can run a program (linux/if_link.h).
 pub(crate) const NATIVE: u32 = 1 << 2;
 pub(crate) const GENERIC: u32 = 1 << 1;
@@ -36,13 +38,26 @@ pub(crate) fn program_id(interface_index: u32, mode: u32) -> io::Result<Option<u
     Ok((id != 0).then_some(id))
 }
 
-/// Name of a loaded program; empty if it went away.
-pub(crate) fn program_name(id: u32) -> String {
+/// Name of a loaded program; empty if it went away, or if this process may not ask.
+#[must_use]
+pub fn xdp_program_name(id: u32) -> String {
     aya::programs::loaded_programs()
         .filter_map(Result::ok)
         .find(|program| program.id() == id)
         .and_then(|program| program.name_as_str().map(str::to_owned))
         .unwrap_or_default()
+}
+
+/// Id of the program on the gate that is pinned for an interface, if one is.
+///
+/// # Errors
+/// What the kernel said; pins are for root's eyes only.
+pub fn pinned_program(pin_dir: &Path, interface: &str) -> io::Result<Option<u32>> {
+    match link_target(&Pins::new(pin_dir, interface).link()) {
+        Ok(target) => Ok(Some(target.program_id)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Where the link that is pinned at `path` leads.

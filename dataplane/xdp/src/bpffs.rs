@@ -27,7 +27,10 @@ pub fn ensure_bpffs(path: &Path) -> Result<bool, BpffsError> {
 }
 
 /// True if `path` lies on a BPF file system.
-pub(crate) fn is_bpffs(path: &Path) -> io::Result<bool> {
+///
+/// # Errors
+/// If there is no such path, or it cannot be asked about.
+pub fn is_bpffs(path: &Path) -> io::Result<bool> {
     Ok(statfs(path)?.filesystem_type() == BPF_FS_MAGIC)
 }
 

@@ -328,7 +328,7 @@ fn refuse_foreign(interface: &Interface) -> Result<(), GateError> {
         None => Ok(()),
         Some((program_id, _)) => Err(GateError::Foreign {
             interface: interface.name().to_owned(),
-            program: attached::program_name(program_id),
+            program: attached::xdp_program_name(program_id),
             program_id,
         }),
     }

@@ -37,27 +37,34 @@
 mod attached;
 mod bpffs;
 mod ethtool;
+mod features;
 mod frame;
 mod gate;
 mod interface;
+mod link;
 mod link_watch;
+mod netlink;
 mod pins;
 mod pool;
 mod privilege;
 mod queue;
 mod region;
 mod socket;
+mod sockets;
 mod topology;
 mod umem;
 
-pub use bpffs::{BpffsError, ensure_bpffs};
+pub use attached::{pinned_program, xdp_program_name};
+pub use bpffs::{BpffsError, ensure_bpffs, is_bpffs};
 pub use ethtool::{Channels, Driver, Ethtool, Offloads, RingSizes, RssTable};
+pub use features::{XdpFeatures, xdp_features};
 pub use frame::{FRAME_SIZE, Frame, HEADROOM};
 pub use gate::{
     Fallback, Gate, GateConfig, GateCounters, GateError, GateMode, GateRole, NODE_ADDRESSES_MAX,
     QUEUES_MAX, detach_all,
 };
 pub use interface::{Interface, InterfaceError};
+pub use link::{Link, XdpProgram};
 pub use link_watch::LinkWatch;
 pub use pool::FramePool;
 pub use privilege::{PrivilegeError, check_privileges};
@@ -65,5 +72,6 @@ pub use queue::{
     BATCH_LEN_MAX, Copying, FramesHeld, Queue, QueueConfig, QueueError, QueueReport,
     QueueStatistics, WhyCopied,
 };
+pub use sockets::XdpSocket;
 pub use topology::{Interrupt, Topology};
 pub use umem::{FRAME_COUNT_MAX, Umem, UmemConfig, UmemError};

@@ -33,6 +33,14 @@ pub struct PrivilegeError {
     missing: Names,
 }
 
+impl PrivilegeError {
+    /// The capabilities, such as `CAP_NET_ADMIN`.
+    #[must_use]
+    pub fn missing(&self) -> &[&'static str] {
+        &self.missing.0
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Names(Vec<&'static str>);
 

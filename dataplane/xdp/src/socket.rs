@@ -337,7 +337,7 @@ impl PlainIntegers for libc::xdp_options {}
 impl PlainIntegers for libc::xdp_statistics {}
 
 /// An AF_XDP socket that child processes do not inherit, or they would keep the queue occupied.
-fn open_socket() -> io::Result<OwnedFd> {
+pub(crate) fn open_socket() -> io::Result<OwnedFd> {
     // SAFETY: creates a descriptor; nothing else is touched.
     let fd = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     if fd < 0 {
