@@ -30,6 +30,7 @@ use crate::bpffs::is_bpffs;
 use crate::interface::Interface;
 use crate::pins::{MAPS, Pins};
 use crate::privilege::check_privileges;
+use crate::promiscuous::Promiscuous;
 use crate::queue::Queue;
 
 /// The most receive queues of one interface that can have a socket.
@@ -46,7 +47,8 @@ static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/g
 pub enum GateRole {
     /// Every frame goes to the socket: pod and host ports.
     Steer,
-    /// The node's own traffic passes to the kernel, everything else goes to the socket.
+    /// The node's own traffic passes to the kernel, everything else goes to the socket. The interface
+    /// is promiscuous while the gate is held: pods behind it have MAC addresses of their own.
     Uplink,
 }
 
@@ -120,6 +122,8 @@ pub struct Gate {
     fallback: Fallback,
     adopted: bool,
     maps: Maps,
+    // Held for what it does as long as it is there.
+    _promiscuous: Option<Promiscuous>,
     // Held for its descriptor; the pin is what keeps the program attached.
     link: FdLink,
 }
@@ -382,6 +386,12 @@ fn load_and_attach(
         .try_into()
         .map_err(|error: ProgramError| GateError::load(interface, error))?;
     program.load().map_err(|error| GateError::load(interface, error))?;
+    let promiscuous = match config.role {
+        GateRole::Uplink => Some(Promiscuous::hold(interface).map_err(|source| {
+            GateError::Promiscuous { interface: interface.name().to_owned(), source }
+        })?),
+        GateRole::Steer => None,
+    };
     let (link, why_generic) = if adopt {
         (replace(program, interface, pins)?, None)
     } else {
@@ -397,6 +407,7 @@ fn load_and_attach(
         fallback: config.fallback,
         adopted: adopt,
         maps,
+        _promiscuous: promiscuous,
         link,
     })
 }

@@ -47,6 +47,7 @@ mod netlink;
 mod pins;
 mod pool;
 mod privilege;
+mod promiscuous;
 mod queue;
 mod region;
 mod socket;

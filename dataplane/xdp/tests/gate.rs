@@ -51,6 +51,30 @@ fn without_a_socket_nothing_reaches_the_node_until_pass_is_chosen() {
     assert_eq!(ask(&bed, server.address()), Probe::Open, "after the gate");
 }
 
+/// A veth has no filter of addresses, so this asks the interface and sends nothing.
+#[test]
+fn an_uplink_takes_frames_for_the_addresses_of_pods_while_its_gate_is_held() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new("promiscuous", 1);
+    let is_promiscuous = || {
+        let output = bed.node.command("ip", &["-d", "link", "show", "veth-a"]).unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("promiscuity"), "{text}");
+        !text.contains("promiscuity 0")
+    };
+    let steering = bed.attach(GateRole::Steer).unwrap();
+    assert!(!is_promiscuous(), "a pod's port has no need of it");
+    steering.detach().unwrap();
+    let uplink = bed.attach(GateRole::Uplink).unwrap();
+    assert!(is_promiscuous());
+    drop(uplink);
+    assert!(!is_promiscuous(), "nobody holds it");
+    let adopted = bed.attach(GateRole::Uplink).unwrap();
+    assert!(adopted.adopted() && is_promiscuous());
+}
+
 #[test]
 fn an_uplink_passes_the_nodes_traffic_and_steers_the_rest() {
     if !root_or_skip() {

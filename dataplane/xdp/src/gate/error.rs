@@ -39,6 +39,16 @@ pub enum GateError {
         /// The program's id.
         program_id: u32,
     },
+    /// It takes frames for its own address only, and none for pods behind it.
+    #[error(
+        "{interface} cannot be made promiscuous: {source}; an uplink has to take frames for the MACs of pods"
+    )]
+    Promiscuous {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// The pins cannot be made or removed.
     #[error("the gate's pins in {} failed: {source}; check the directory's permissions", directory.display())]
     Pins {
