@@ -17,8 +17,9 @@ use sluice_engine::open::{OpenError, Ports};
 use sluice_policy::model::Fault;
 use sluice_sources::files::{LoadOptions, load};
 use sluice_sources::watch::Fingerprint;
-use sluice_xdp::{BpffsError, GateError, PrivilegeError, Umem, UmemConfig, UmemError};
+use sluice_xdp::{BpffsError, GateError, LinkWatch, PrivilegeError, Umem, UmemConfig, UmemError};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::backend::Daemon;
 use crate::config::{self, Config};
@@ -30,6 +31,9 @@ const SETTLE_LOOKS_MAX: u32 = 20;
 
 /// How often the daemon looks after itself.
 const TEND_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often at most it does so because something has changed.
+const CHANGE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Why the daemon does not start, or ends.
 #[derive(Debug, thiserror::Error)]
@@ -190,16 +194,42 @@ fn open_ports(config: &Config, ports: &Ports) -> Result<(), RunError> {
 
 /// Looks after workers, interfaces and addresses; returns when a worker has died.
 async fn tend(daemon: &Daemon, health: &Health) -> Result<(), RunError> {
+    let changed = watch_links();
     let mut interval = tokio::time::interval(TEND_INTERVAL);
     loop {
-        interval.tick().await;
+        let something_changed = tokio::select! {
+            _ = interval.tick() => false,
+            () = changed.notified() => true,
+        };
         if !daemon.ports.engine().is_alive() {
             health.serving(false).await;
             return Err(RunError::WorkerDied);
         }
         let ports = Arc::clone(&daemon.ports);
-        let _ = tokio::task::spawn_blocking(move || ports.tend(false)).await;
+        let _ = tokio::task::spawn_blocking(move || ports.tend()).await;
+        if something_changed {
+            // Changes come in flocks.
+            tokio::time::sleep(CHANGE_INTERVAL).await;
+        }
     }
+}
+
+/// Notifies of changed interfaces and addresses. Without it they are noticed all the same, a second
+/// later.
+fn watch_links() -> Arc<Notify> {
+    let changed = Arc::new(Notify::new());
+    let notify = Arc::clone(&changed);
+    let watching = LinkWatch::open().and_then(|watch| {
+        std::thread::Builder::new().name("sluice-links".into()).spawn(move || {
+            while let Ok(()) = watch.wait() {
+                notify.notify_one();
+            }
+        })
+    });
+    if let Err(error) = watching {
+        tracing::warn!(%error, "the kernel does not tell of changed interfaces");
+    }
+    changed
 }
 
 async fn look_again(watch: Option<Watch>) {

@@ -92,6 +92,7 @@ pub struct Engine {
     threads: Vec<JoinHandle<()>>,
     steward: Option<(Sender<()>, JoinHandle<()>)>,
     clock: Clock,
+    cores: Vec<usize>,
 }
 
 /// What the engine's handle and the steward share.
@@ -138,12 +139,19 @@ impl Engine {
                 move || steward::run(&inner, clock, &stopped)
             })
             .map_err(EngineError::Start)?;
-        Ok(Self { inner, threads, steward: Some((stop, steward)), clock })
+        let cores = config.cores.clone();
+        Ok(Self { inner, threads, steward: Some((stop, steward)), clock, cores })
     }
 
     /// The control side of workers that have no threads of their own.
     pub(crate) fn without_threads(inner: Inner) -> Self {
-        Self { inner: Arc::new(inner), threads: Vec::new(), steward: None, clock: Clock::start() }
+        Self {
+            inner: Arc::new(inner),
+            threads: Vec::new(),
+            steward: None,
+            clock: Clock::start(),
+            cores: Vec::new(),
+        }
     }
 
     /// The packet memory that all ports share.
@@ -156,6 +164,12 @@ impl Engine {
     #[must_use]
     pub fn worker_count(&self) -> usize {
         self.inner.shared.desks.len()
+    }
+
+    /// The core of each worker, in the order of their indices; none where workers have no threads.
+    #[must_use]
+    pub fn cores(&self) -> &[usize] {
+        &self.cores
     }
 
     /// Whether every worker still turns.

@@ -14,14 +14,16 @@ use std::time::{Duration, Instant};
 use sluice_core::address::NetworkId;
 use sluice_xdp::{
     Copying, Fallback, Gate, GateConfig, GateCounters, GateError, GateMode, GateRole, Interface,
-    InterfaceError, QUEUES_MAX, Queue, QueueConfig, QueueError, QueueReport,
+    InterfaceError, QUEUES_MAX, Queue, QueueConfig, QueueError, QueueReport, Topology,
 };
 
+mod placement;
 mod tend;
 
 use crate::engine::{Engine, PlacedQueue};
 use crate::error::EngineError;
 use crate::port::{PortKind, PortSpec};
+use placement::{Nearness, place};
 use tend::Waiting;
 
 /// The longest MTU whose frames fit into a chunk of packet memory.
@@ -119,6 +121,12 @@ pub enum OpenError {
         /// Its MTU.
         mtu: u32,
     },
+    /// The NIC takes VLAN tags out of frames, so that a frame of any VLAN looks like an untagged one.
+    #[error(
+        "interface {0} takes VLAN tags out of the frames that it receives, so that networks cannot be \
+         told apart: ethtool -K {0} rxvlan off"
+    )]
+    VlanStripping(String),
     /// Packet memory has no frames left for the port's queues.
     #[error(
         "interface {name}: its {queues} queues want {wanted} frames to receive into, and {left} are \
@@ -309,17 +317,31 @@ impl Ports {
         let config = queue_config(&request.kind);
         self.check_frames(ports, &interface, &config)?;
         let config = QueueConfig { copying: request.mode.copying(gate.mode()), ..config };
+        let workers = self.workers_of(&interface, request);
         let mut queues = Vec::new();
-        for queue_id in 0..count {
+        for (queue_id, worker) in (0..count).zip(workers) {
             let queue = Queue::bind(self.engine.umem(), &interface, queue_id, &config)?;
             if let Some(why) = queue.why_copied() {
                 tracing::info!(port = name, queue = queue_id, %why, "the queue copies its frames");
             }
             gate.connect(queue_id, &queue)?;
-            let worker = request.workers.get(queue_id as usize % request.workers.len().max(1));
-            queues.push(PlacedQueue { io: Box::new(queue), worker: worker.copied() });
+            queues.push(PlacedQueue { io: Box::new(queue), worker });
         }
         Ok((interface, queues))
+    }
+
+    /// The worker of each queue: as configured, else by what the NIC is near to.
+    fn workers_of(&self, interface: &Interface, request: &PortRequest) -> Vec<Option<usize>> {
+        let count = interface.rx_queue_count() as usize;
+        if !request.workers.is_empty() {
+            return request.workers.iter().map(|it| Some(*it)).cycle().take(count).collect();
+        }
+        let near = Nearness::of(interface, &Topology::default());
+        let placed = place(count, self.engine.cores(), &near);
+        for (queue, (worker, why)) in placed.iter().enumerate() {
+            tracing::debug!(port = interface.name(), queue, ?worker, why, "a queue is placed");
+        }
+        placed.into_iter().map(|(worker, _)| worker).collect()
     }
 
     /// Refuses a port that packet memory cannot feed, after what the others want.
@@ -410,6 +432,10 @@ fn check(interface: &Interface) -> Result<(), OpenError> {
     }
     if interface.mtu() > MTU_MAX {
         return Err(OpenError::Mtu { name: interface.name().into(), mtu: interface.mtu() });
+    }
+    // A veth claims it and does it not: whether its frames carry tags is up to its peer.
+    if interface.rx_vlan_stripping() && interface.driver() != "veth" {
+        return Err(OpenError::VlanStripping(interface.name().into()));
     }
     Ok(())
 }

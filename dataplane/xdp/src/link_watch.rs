@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
 };
@@ -37,9 +38,22 @@ impl LinkWatch {
         Ok(Self { socket })
     }
 
+    /// Waits until something has changed since the last call.
+    ///
+    /// # Errors
+    /// What the kernel said, if the socket has failed.
+    pub fn wait(&self) -> io::Result<()> {
+        loop {
+            match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
+                Ok(_) if self.changed()? => return Ok(()),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// True if something has changed since the last call; never waits.
     ///
-    /// To wait for a change, wait until the descriptor is readable ([`AsFd`]).
     ///
     /// # Errors
     /// What the kernel said, if the socket has failed.
@@ -77,7 +91,6 @@ const READS_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::sys::socket::{setsockopt, sockopt};
     use sluice_lab::{Lab, VethOptions, root_or_skip};
 

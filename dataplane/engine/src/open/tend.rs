@@ -22,15 +22,22 @@ pub(super) struct Waiting {
     pub(super) why: String,
     next: Instant,
     interval: Duration,
+    /// The interface after the last attempt: once it looks different, another one is worth it.
+    seen: Option<Interface>,
 }
 
 impl Waiting {
     fn from(now: Instant, why: String) -> Self {
-        Self { why, next: now, interval: RETRY_FIRST }
+        Self { why, next: now, interval: RETRY_FIRST, seen: None }
     }
 
-    fn failed_again(&mut self, now: Instant, why: String) {
+    fn is_due(&self, name: &str, now: Instant) -> bool {
+        self.next <= now || Interface::open(name).ok() != self.seen
+    }
+
+    fn failed_again(&mut self, now: Instant, name: &str, why: String) {
         self.why = why;
+        self.seen = Interface::open(name).ok();
         self.next = now + self.interval;
         self.interval = (self.interval * 2).min(RETRY_LONGEST);
     }
@@ -38,10 +45,9 @@ impl Waiting {
 
 impl Ports {
     /// Looks after the ports: suspends those whose interface has changed or gone, opens them again,
-    /// and tells the uplinks' gates what is the node's own. Call it about once a second, and with
-    /// `something_changed` when the kernel says that interfaces have changed: then ports that wait
-    /// are tried at once.
-    pub fn tend(&self, something_changed: bool) {
+    /// and tells the uplinks' gates what is the node's own. Call it about once a second, and when the
+    /// kernel says that interfaces have changed.
+    pub fn tend(&self) {
         let mut ports = self.locked();
         let now = Instant::now();
         for (name, port) in ports.iter_mut().filter(|(_, port)| port.waiting.is_none()) {
@@ -53,12 +59,11 @@ impl Ports {
                 }
             }
         }
-        let is_due = |port: &OpenPort| {
-            let waiting = port.waiting.as_ref();
-            waiting.is_some_and(|waiting| something_changed || waiting.next <= now)
+        let is_due = |(name, port): &(&String, &OpenPort)| {
+            port.waiting.as_ref().is_some_and(|waiting| waiting.is_due(name, now))
         };
         let due: Vec<PortRequest> =
-            ports.values().filter(|port| is_due(port)).map(|port| port.request.clone()).collect();
+            ports.iter().filter(is_due).map(|(_, port)| port.request.clone()).collect();
         for request in due {
             self.try_again(&mut ports, &request, now);
         }
@@ -72,8 +77,10 @@ impl Ports {
     pub fn troubles(&self) -> Vec<(String, String)> {
         let trouble = |(name, port): (&String, &OpenPort)| match &port.waiting {
             Some(waiting) => Some((name.clone(), format!("is not open: {}", waiting.why))),
+            // A pod that is not up yet is nothing to worry about.
+            None if matches!(port.request.kind, PortKind::Pod { .. }) => None,
             None => Interface::open(name)
-                .is_ok_and(|interface| !interface.link_detected())
+                .is_ok_and(|interface| !interface.is_up() || !interface.link_detected())
                 .then(|| (name.clone(), "has no link".to_owned())),
         };
         self.locked().iter().filter_map(trouble).collect()
@@ -99,7 +106,7 @@ impl Ports {
                     if waiting.why != why {
                         tracing::warn!(port = name, why, "the port is still not open");
                     }
-                    waiting.failed_again(now, why);
+                    waiting.failed_again(now, name, why);
                 }
             }
         }
