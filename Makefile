@@ -9,7 +9,7 @@ BUILD_PACKAGES := clang libclang-dev libelf-dev zlib1g-dev linux-libc-dev m4 mak
 # Namespaces and cables of the demo and the tests.
 RUN_PACKAGES := iproute2
 # Peers that others wrote, for the tests.
-PEER_PACKAGES := iperf3 nmap curl iputils-ping python3-scapy
+PEER_PACKAGES := iperf3 nmap curl iputils-ping python3-scapy ethtool
 # The kernel as a peer.
 BENCH_PACKAGES := nftables ethtool procps util-linux
 

@@ -40,5 +40,5 @@ mod tag;
 mod waiting;
 pub mod worker;
 
-pub use engine::{Engine, EngineConfig, Idle};
+pub use engine::{Engine, EngineConfig, Idle, PlacedQueue};
 pub use error::EngineError;

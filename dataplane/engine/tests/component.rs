@@ -18,7 +18,7 @@ use sluice_core::table::{
 };
 use sluice_engine::io::memory::Wire;
 use sluice_engine::port::{PortKind, PortSpec};
-use sluice_engine::{Engine, EngineConfig, EngineError};
+use sluice_engine::{Engine, EngineConfig, EngineError, PlacedQueue};
 use sluice_xdp::Umem;
 
 const FRAMES: u32 = 4096;
@@ -303,6 +303,43 @@ fn ports_come_and_go_under_traffic_and_every_frame_comes_back() {
         settle(&engine, pushed);
     }
     assert!(matches!(engine.remove_port("pod-2"), Err(EngineError::NoSuchPort(_))));
+}
+
+#[test]
+fn a_suspended_port_drops_what_is_sent_to_it_and_keeps_its_connections() {
+    let engine = engine(2);
+    let pod_1 = add_pod(&engine, 1);
+    let pod_2 = add_pod(&engine, 2);
+    engine.publish(dns_only(2).finish(1)).unwrap();
+    let (query, answer) = (udp(1, 2, (1000, 53), b"?"), udp(2, 1, (53, 1000), b"!"));
+    assert!(pod_1.push(&query));
+    assert_eq!(receive(&pod_2), query);
+    settle(&engine, 1);
+
+    engine.suspend_port("pod-2").unwrap();
+    assert_eq!(engine.connections().iter().sum::<u64>(), 1);
+    assert!(pod_1.push(&query));
+    settle(&engine, 2);
+    let dropped =
+        |reason| engine.totals().drops().find(|(it, _)| *it == reason).map_or(0, |it| it.1);
+    assert_eq!(dropped(DropReason::PortGone), 1);
+
+    let kind = PortKind::Pod { pod: "shop/p2".into(), mac: mac(2) };
+    let resume = |name: &str, worker| {
+        let (wire, io) = Wire::new(WIRE_LEN);
+        let queue = PlacedQueue { io: Box::new(io), worker };
+        engine.resume_port(spec(name, kind.clone()), vec![queue]).map(|()| wire)
+    };
+    assert!(matches!(resume("pod-3", None), Err(EngineError::NoSuchPort(_))));
+    assert!(matches!(resume("pod-2", Some(2)), Err(EngineError::NoSuchWorker { .. })));
+    let pod_2 = resume("pod-2", Some(1)).unwrap();
+    assert!(matches!(resume("pod-2", None), Err(EngineError::PortExists(_))));
+    // By policy pod 2 could not open this: it is an answer, to a question from before.
+    assert!(pod_2.push(&answer));
+    assert_eq!(receive(&pod_1), answer);
+    settle(&engine, 3);
+    let counted = engine.ports().iter().map(|port| port.totals().rx_frames).sum::<u64>();
+    assert_eq!(counted, 3, "and nothing that it has counted is forgotten");
 }
 
 #[test]

@@ -60,8 +60,8 @@ pub fn pinned_program(pin_dir: &Path, interface: &str) -> io::Result<Option<u32>
     }
 }
 
-/// Where the link that is pinned at `path` leads.
-pub(crate) fn link_target(path: &Path) -> io::Result<LinkTarget> {
+/// The link that is pinned at `path`.
+pub(crate) fn pinned_link(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the path is a C string that lives through the call.
     let fd = unsafe { libxdp_sys::bpf_obj_get(path.as_ptr()) };
@@ -69,7 +69,21 @@ pub(crate) fn link_target(path: &Path) -> io::Result<LinkTarget> {
         return Err(io::Error::from_raw_os_error(-fd));
     }
     // SAFETY: a descriptor that was just created and is owned by nobody else.
-    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes a link's program off its interface now, whoever else has the link open.
+///
+/// Without it the kernel does so some time after the last reference has gone.
+pub(crate) fn detach_link(link: &OwnedFd) -> io::Result<()> {
+    // SAFETY: passes a descriptor of ours; no memory is touched.
+    let result = unsafe { libxdp_sys::bpf_link_detach(link.as_raw_fd()) };
+    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(()) }
+}
+
+/// Where the link that is pinned at `path` leads.
+pub(crate) fn link_target(path: &Path) -> io::Result<LinkTarget> {
+    let link = pinned_link(path)?;
     // SAFETY: the structure consists of integers (and unions of them), for which zero is a value.
     let mut info: libxdp_sys::bpf_link_info = unsafe { std::mem::zeroed() };
     let mut length = u32::try_from(size_of::<libxdp_sys::bpf_link_info>()).unwrap_or(0);

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::attached;
+
 /// Names of the maps, in the program and as pins.
 pub(crate) const MAPS: [&str; 4] = ["sockets", "config", "node_addresses", "counters"];
 
@@ -53,11 +55,16 @@ impl Pins {
         MAPS.iter().try_for_each(|name| remove(&self.map(name)))
     }
 
-    /// Removes everything: the gate ends here, unless somebody still has its link open.
+    /// Removes everything, and takes the program off its interface: the gate ends here.
     ///
     /// Only files of our own names go; a directory with other files in it stays.
     pub(crate) fn remove_all(&self) -> io::Result<()> {
+        let link = attached::pinned_link(&self.link());
         remove(&self.link())?;
+        if let Ok(link) = link {
+            // It fails where the interface has gone, and the program with it.
+            let _ = attached::detach_link(&link);
+        }
         self.remove_maps()?;
         match std::fs::remove_dir(&self.directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
