@@ -13,8 +13,8 @@ use sluice_lab::probe::{self, Probe};
 use sluice_lab::serve::{self, Server};
 use sluice_lab::{root_or_skip, wait_until};
 use sluice_xdp::{
-    Fallback, Gate, GateConfig, GateError, GateMode, GateRole, Interface, Umem, detach_all,
-    ensure_bpffs,
+    Fallback, Gate, GateConfig, GateError, GateMode, GateRole, Interface, Queue, QueueConfig, Umem,
+    detach_all, ensure_bpffs,
 };
 
 const SHORT: Duration = Duration::from_millis(300);
@@ -176,6 +176,30 @@ fn the_mode_is_as_demanded_or_the_gate_is_refused() {
     assert_eq!(fallen_back.mode(), GateMode::Generic);
     assert!(fallen_back.why_generic().is_some_and(|why| why.contains("not supported")));
     fallen_back.detach().unwrap();
+}
+
+#[test]
+fn an_interface_that_vanishes_before_its_gate_or_socket_leaves_nothing_behind() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new("vanish", 1);
+    let interface = bed.interface();
+    let attach = || {
+        let config = bed.config(GateRole::Uplink, Fallback::Drop);
+        bed.node.run(|| Gate::attach(&interface, &config)).unwrap()
+    };
+    let gate = attach().unwrap();
+    bed.node.ip(&["link", "delete", "veth-a"]).unwrap();
+    let (umem, _pool) = Umem::in_memory(512).unwrap();
+    let bound = bed.node.run(|| Queue::bind(&umem, &interface, 0, &QueueConfig::default()));
+    let text = bound.unwrap().unwrap_err().to_string();
+    assert!(text.contains("veth-a does not exist"), "{text}");
+    gate.detach().unwrap();
+    assert!(!bed.pins.join("veth-a").exists());
+    let text = attach().unwrap_err().to_string();
+    assert!(text.contains("veth-a") && text.contains("No such device"), "{text}");
+    assert!(!bed.pins.join("veth-a").exists());
 }
 
 fn arp_request(target: [u8; 4]) -> Vec<u8> {
