@@ -53,6 +53,7 @@ pub(crate) enum Command {
     Ports(Ports),
     Counters(Counters),
     Capture(Capture),
+    Doctor(Doctor),
 }
 
 /// Manifests to ask instead of the daemon.
@@ -116,6 +117,26 @@ pub(crate) struct Diff {
     /// Take fields that have no effect for faults, not for warnings
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+/// Say whether this machine and its NICs give Sluice what it needs, and what to do where they do not.
+///
+/// Looks at the network namespace that it runs in, changes nothing, and needs neither root nor the
+/// daemon; what it may not see, it says. Without an interface: those that look like NICs and are up,
+/// and the daemon's ports. Exits with 1 where it finds a fault.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sluicectl doctor
+  sluicectl doctor eth1
+  sluicectl doctor eth1 -o json")]
+pub(crate) struct Doctor {
+    /// The interface to look at
+    #[arg(value_name = "IFACE")]
+    pub(crate) interface: Option<String>,
+    /// Where the daemon pins its gates: gate.pin_dir of its configuration
+    #[arg(long, value_name = "PATH", default_value = "/run/sluice/bpf")]
+    pub(crate) pin_dir: PathBuf,
 }
 
 fn read_limit(text: &str) -> Result<usize, String> {

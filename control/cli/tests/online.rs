@@ -375,3 +375,20 @@ fn tls_shows_both_sides_who_they_are() {
     assert_eq!((stranger.status, stranger.stdout.as_str()), (1, ""));
     assert_eq!(stranger.stderr.lines().count(), 1, "{stranger:?}");
 }
+
+#[test]
+fn doctor_looks_at_the_ports_of_the_daemon() {
+    let daemon = Daemon::start();
+    let port = ["--interface", "no-such-if", "--kind", "uplink"];
+    assert_eq!(daemon.run(&[&["ports", "add"], port.as_slice()].concat()).status, 0);
+    let run = daemon.run(&["doctor", "-o", "json"]);
+    let (status, report) = (run.status, run.json());
+    let subjects = report["subjects"].as_array().unwrap();
+    let port = subjects.iter().find(|it| it["name"] == "no-such-if").unwrap();
+    assert_eq!((status, &port["findings"][0]["level"]), (1, &json!("fault")), "{report}");
+    let machine = subjects[0]["findings"].as_array().unwrap();
+    let found = machine.iter().find(|it| it["check"] == "daemon").unwrap();
+    let expected = json!({"level": "ok", "check": "daemon", "remedy": null,
+        "found": "answers: 1 port, workers on cores 2-3"});
+    assert_eq!(*found, expected);
+}

@@ -1,0 +1,344 @@
+//! An interface: whether frames come in whole, on every queue, and the fast way.
+
+use std::collections::BTreeSet;
+
+use sluice_xdp::{
+    Channels, Driver, GateMode, Interrupt, Link, Offloads, QUEUES_MAX, RingSizes, RssTable,
+    XdpFeatures, XdpSocket,
+};
+
+use super::drivers::expected;
+use super::finding::{Finding, list, quoted};
+use super::kernel::MULTI_BUFFER_SOCKETS;
+use super::machine::{Machine, Role};
+use super::{offloads, place};
+
+/// The longest MTU whose frames fit into one chunk of packet memory.
+const MTU_ONE_CHUNK: u32 = 3_500;
+
+/// The longest MTU that Sluice takes.
+const MTU_MAX: u32 = 9_000;
+
+/// Chunks that a frame of that MTU takes.
+const CHUNKS_MAX: u32 = 3;
+
+/// More descriptors in a ring than this get no frames to fill them.
+const RING_SIZE_USEFUL: u32 = 2_048;
+
+/// What is known of an interface. What its driver or the kernel do not tell is `None`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Nic {
+    pub(super) link: Link,
+    pub(super) driver: Driver,
+    pub(super) link_detected: Option<bool>,
+    pub(super) offloads: Option<Offloads>,
+    pub(super) rings: Option<RingSizes>,
+    pub(super) channels: Option<Channels>,
+    pub(super) rss: Option<RssTable>,
+    pub(super) features: Option<XdpFeatures>,
+    pub(super) programs: Vec<Program>,
+    /// The AF_XDP sockets that are bound to it.
+    pub(super) sockets: Option<Vec<XdpSocket>>,
+    pub(super) node: Option<u32>,
+    pub(super) interrupts: Vec<Interrupt>,
+}
+
+/// An XDP program that the interface runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Program {
+    pub(super) id: u32,
+    /// Empty where this process may not ask.
+    pub(super) name: String,
+    pub(super) mode: Option<GateMode>,
+    pub(super) owner: Owner,
+}
+
+/// Whose program it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    Sluice,
+    Other,
+    Unknown,
+}
+
+impl Nic {
+    /// Its name, as a word of a command.
+    pub(super) fn word(&self) -> String {
+        quoted(&self.link.name)
+    }
+
+    /// True for the device of a bus, and not one that the kernel made up.
+    pub(super) fn is_physical(&self) -> bool {
+        self.link.kind.is_empty() && self.link.ethernet
+    }
+
+    pub(super) fn rx_queue_count(&self) -> u32 {
+        self.channels.map_or(1, |it| it.rx_queue_count().max(1))
+    }
+
+    /// True if a gate runs, or would run, in the kernel's stack; `None` if that cannot be known.
+    pub(super) fn generic(&self) -> Option<bool> {
+        let running = self.programs.iter().find_map(|program| program.mode);
+        let able = || self.features.map(|features| features.native);
+        let known = || expected(&self.driver.name).map(|it| it.native.is_some());
+        match running {
+            Some(mode) => Some(mode == GateMode::Generic),
+            None => able().or_else(known).map(|native| !native),
+        }
+    }
+}
+
+/// Everything about an interface.
+pub(super) fn check(nic: &Nic, machine: &Machine) -> Vec<Finding> {
+    let mut findings = vec![state(nic, machine), modes(nic, machine)];
+    findings.extend(programs(nic, machine));
+    findings.extend(sockets(nic));
+    findings.push(mtu(nic, machine));
+    findings.push(queues(nic, machine));
+    findings.extend(rss(nic));
+    findings.extend(rings(nic));
+    findings.extend(offloads::check(nic));
+    findings.extend(promiscuity(nic, machine));
+    findings.extend(place::check(nic, machine));
+    findings
+}
+
+fn state(nic: &Nic, machine: &Machine) -> Finding {
+    let (check, name) = ("link", nic.word());
+    if !nic.link.up {
+        return Finding::fault(check, "down", format!("ip link set {name} up"));
+    }
+    if nic.link_detected != Some(false) {
+        return Finding::ok(check, "up");
+    }
+    let found = "up, but there is nobody at the other end";
+    let remedy = match nic.link.kind.as_str() {
+        "veth" => "in the namespace of its peer: ip link set PEER up".to_owned(),
+        _ => format!("check cable and switch: ethtool {name}"),
+    };
+    match machine.role(&nic.link.name) {
+        Some(_) => Finding::fault(check, found, remedy),
+        // A free socket of the NIC is nothing to complain of.
+        None => Finding::warning(check, found, remedy),
+    }
+}
+
+/// Whether the driver runs the gate itself, and without copies.
+fn modes(nic: &Nic, machine: &Machine) -> Finding {
+    let (check, driver) = ("driver", &nic.driver.name);
+    let known = expected(driver);
+    let driver = if driver.is_empty() { "a driver without a name" } else { driver };
+    let Some(version) = machine.version() else {
+        return Finding::unknown(check, driver, None);
+    };
+    let zero_copy_since = known.and_then(|it| it.zero_copy);
+    let (native, zero_copy, says) = match (nic.features, known) {
+        (Some(features), _) => (features.native, features.zero_copy, ""),
+        (None, Some(known)) => {
+            let since = |feature: Option<_>| feature.is_some_and(|since| since <= version);
+            (since(known.native), since(known.zero_copy), " (expected; this kernel does not tell)")
+        }
+        (None, None) => {
+            let found = format!("{driver}: not known here, and this kernel does not tell");
+            return Finding::unknown(check, found, None);
+        }
+    };
+    if !native {
+        let found =
+            format!("{driver}: no XDP of its own{says}; the gate runs in generic mode, slower");
+        let remedy = match known.and_then(|it| it.native).filter(|since| *since > version) {
+            Some(since) => format!("boot Linux {since} or newer"),
+            None => "use a NIC whose driver has XDP: docs/nics.md".to_owned(),
+        };
+        return Finding::warning(check, found, remedy);
+    }
+    if zero_copy {
+        return Finding::ok(check, format!("{driver}: native, zero-copy{says}"));
+    }
+    let found = format!("{driver}: native, with copies{says}");
+    match zero_copy_since {
+        Some(since) if since > version => {
+            Finding::warning(check, found, format!("for zero-copy boot Linux {since} or newer"))
+        }
+        Some(since) => Finding::warning(
+            check,
+            format!("{found}, although the driver has zero-copy since Linux {since}"),
+            format!("look for what the driver says of it: dmesg | grep {}", nic.driver.name),
+        ),
+        None => Finding::ok(check, format!("{found}, as this driver is")),
+    }
+}
+
+fn programs(nic: &Nic, machine: &Machine) -> Vec<Finding> {
+    let one = |program: &Program| {
+        let mode = match program.mode {
+            Some(GateMode::Native) => "native",
+            Some(GateMode::Generic) => "generic",
+            None => "offloaded",
+        };
+        let Program { id, name, owner, .. } = program;
+        let named = if name.is_empty() { String::new() } else { format!("`{name}`, ") };
+        let which = format!("{named}id {id}, {mode}");
+        match owner {
+            Owner::Sluice if machine.daemon.is_err() => Finding::warning(
+                "program",
+                format!("Sluice's gate ({which}), and no daemon answers: without one, frames drop"),
+                "start sluiced, or take all gates away: sluiced --detach",
+            ),
+            Owner::Sluice => Finding::ok("program", format!("Sluice's gate ({which})")),
+            Owner::Other => Finding::fault(
+                "program",
+                format!(
+                    "an XDP program of somebody else ({which}); Sluice does not take its place"
+                ),
+                format!("stop its owner, or: ip link set dev {} xdp off", nic.word()),
+            ),
+            Owner::Unknown => Finding::unknown(
+                "program",
+                format!("an XDP program ({which}); whose it is only root may see"),
+                Some("sudo sluicectl doctor"),
+            ),
+        }
+    };
+    nic.programs.iter().map(one).collect()
+}
+
+/// Whether every queue of a gate has a socket, and in the best mode.
+fn sockets(nic: &Nic) -> Option<Finding> {
+    let (check, sockets) = ("sockets", nic.sockets.as_ref()?);
+    if !nic.programs.iter().any(|program| program.owner == Owner::Sluice) {
+        let queues: BTreeSet<u32> = sockets.iter().map(|it| it.queue_id).collect();
+        if queues.is_empty() {
+            return None;
+        }
+        let found = format!("somebody has AF_XDP sockets on queues {}", list(queues));
+        return Some(Finding::warning(check, found, "stop their owner: ss --xdp -p"));
+    }
+    let count = nic.rx_queue_count();
+    let bare = (0..count).filter(|queue| sockets.iter().all(|socket| socket.queue_id != *queue));
+    let bare: Vec<u32> = bare.collect();
+    if !bare.is_empty() {
+        let found = format!("none on queues {}: what comes there drops", list(bare));
+        return Some(Finding::fault(check, found, "sluicectl status; sluicectl ports"));
+    }
+    let copying = sockets.iter().filter(|socket| !socket.zero_copy).count();
+    if copying > 0 && nic.features.is_some_and(|features| features.zero_copy) {
+        let found =
+            format!("{copying} of {} copy, although the driver has zero-copy", sockets.len());
+        return Some(Finding::warning(check, found, "for the reason: sluicectl ports -o json"));
+    }
+    let how = if copying == 0 { "without copies" } else { "with copies" };
+    Some(Finding::ok(check, format!("one on each of {count} queues, {how}")))
+}
+
+fn mtu(nic: &Nic, machine: &Machine) -> Finding {
+    let (check, mtu, name) = ("MTU", nic.link.mtu, nic.word());
+    if mtu <= MTU_ONE_CHUNK {
+        return Finding::ok(check, format!("{mtu}"));
+    }
+    if mtu > MTU_MAX {
+        let found = format!("{mtu}; Sluice takes {MTU_MAX} at most");
+        return Finding::fault(check, found, format!("ip link set {name} mtu {MTU_MAX}"));
+    }
+    let smaller = format!("ip link set {name} mtu {MTU_ONE_CHUNK}");
+    let found = format!("{mtu}: frames of several chunks");
+    if machine.version().is_some_and(|version| version < MULTI_BUFFER_SOCKETS) {
+        let found = format!("{found}, which need Linux {MULTI_BUFFER_SOCKETS}");
+        return Finding::fault(check, found, smaller);
+    }
+    match nic.features {
+        None => Finding::unknown(
+            check,
+            format!("{found}; this kernel does not tell whether the driver has them"),
+            None,
+        ),
+        Some(features) if !features.multi_buffer => {
+            Finding::fault(check, format!("{found}, which the driver does not have"), smaller)
+        }
+        Some(features) if features.zero_copy && features.zero_copy_segments_max < CHUNKS_MAX => {
+            let found = format!("{found}, for which the driver has no zero-copy");
+            Finding::warning(check, found, smaller)
+        }
+        Some(_) => Finding::ok(check, found),
+    }
+}
+
+fn queues(nic: &Nic, machine: &Machine) -> Finding {
+    let (check, count) = ("queues", nic.rx_queue_count());
+    let Some(channels) = nic.channels else {
+        return Finding::ok(check, "1, as far as the driver tells");
+    };
+    let (word, most) = match channels.combined_max {
+        0 => ("rx", channels.rx_max),
+        most => ("combined", most),
+    };
+    let set = |count| format!("ethtool -L {} {word} {count}", nic.word());
+    if count > QUEUES_MAX {
+        let found = format!("{count}; a gate serves {QUEUES_MAX}");
+        return Finding::fault(check, found, set(QUEUES_MAX));
+    }
+    let wanted = most.min(machine.core_count).min(QUEUES_MAX);
+    if nic.is_physical() && count == 1 && wanted > 1 {
+        let found = format!("1 of at most {most}: one core does all of the work");
+        return Finding::warning(check, found, set(wanted));
+    }
+    Finding::ok(check, format!("{count} of at most {}", most.max(count)))
+}
+
+/// Whether flows spread over all queues.
+fn rss(nic: &Nic) -> Option<Finding> {
+    let (check, count) = ("RSS", nic.rx_queue_count());
+    if count < 2 || !nic.is_physical() {
+        return None;
+    }
+    let Some(table) = &nic.rss else {
+        let found = "the driver does not tell how flows spread over queues";
+        return Some(Finding::unknown(check, found, None));
+    };
+    let idle: Vec<u32> = (0..count).filter(|queue| !table.contains_key(queue)).collect();
+    if idle.is_empty() {
+        return Some(Finding::ok(check, format!("flows spread over {count} queues")));
+    }
+    let found = format!("no flows come to queues {}", list(idle));
+    Some(Finding::warning(check, found, format!("ethtool -X {} equal {count}", nic.word())))
+}
+
+fn rings(nic: &Nic) -> Option<Finding> {
+    let (check, rings) = ("rings", nic.rings?);
+    let RingSizes { rx, rx_max, tx, tx_max } = rings;
+    let found = format!("rx {rx} of {rx_max}, tx {tx} of {tx_max}");
+    let (rx_wanted, tx_wanted) = (rx_max.min(RING_SIZE_USEFUL), tx_max.min(RING_SIZE_USEFUL));
+    if rx >= rx_wanted && tx >= tx_wanted {
+        return Some(Finding::ok(check, found));
+    }
+    let name = nic.word();
+    let (rx, tx) = (rx.max(rx_wanted), tx.max(tx_wanted));
+    let remedy = format!("ethtool -G {name} rx {rx} tx {tx}");
+    Some(Finding::warning(check, format!("{found}: a burst may overflow them"), remedy))
+}
+
+/// Whether frames for the MACs of pods get past the NIC's filter.
+fn promiscuity(nic: &Nic, machine: &Machine) -> Option<Finding> {
+    let (check, name) = ("promiscuous", nic.word());
+    let role = machine.role(&nic.link.name);
+    if !nic.is_physical() || matches!(role, Some(Role::Pod | Role::Host)) {
+        return None;
+    }
+    if nic.link.promiscuity > 0 {
+        return Some(Finding::ok(check, "on"));
+    }
+    let remedy = format!("ip link set {name} promisc on");
+    Some(match role {
+        Some(_) => {
+            let found = "off: the NIC may keep back what is for pods' MAC addresses";
+            Finding::fault(check, found, remedy)
+        }
+        None => {
+            let found = "off; as an uplink it has to take frames for pods' MAC addresses";
+            Finding::warning(check, found, remedy)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,330 @@
+use std::collections::BTreeMap;
+
+use super::super::finding::Level;
+use super::super::machine::{Bpffs, Daemon, Rights, Sockets};
+use super::*;
+
+/// Two nodes of four cores; workers on cores 4 and 5 of the second; `eth1` is an uplink.
+fn machine() -> Machine {
+    let daemon = Daemon { ports: [("eth1".to_owned(), Role::Uplink)].into(), cores: vec![4, 5] };
+    Machine {
+        release: "6.18.1".to_owned(),
+        sockets: Sockets::Yes,
+        rights: Rights::default(),
+        bpffs: Bpffs::default(),
+        memlock: None,
+        huge_pages: None,
+        jit: None,
+        irqbalance: false,
+        core_nodes: (0..8).map(|core| (core, core / 4)).collect(),
+        core_count: 8,
+        daemon: Ok(daemon),
+    }
+}
+
+/// A NIC as it should be, an open uplink with four queues on the second node.
+fn sound() -> Nic {
+    let interrupt = |queue: u32| Interrupt {
+        number: 40 + queue,
+        name: format!("i40e-eth1-TxRx-{queue}"),
+        rx_queue: Some(queue),
+        allowed_cores: (0..8).collect(),
+        effective_cores: vec![4 + queue],
+    };
+    let socket = |queue_id| XdpSocket { interface_index: 3, queue_id, zero_copy: true };
+    let gate = Program {
+        id: 7,
+        name: "sluice_gate".to_owned(),
+        mode: Some(GateMode::Native),
+        owner: Owner::Sluice,
+    };
+    Nic {
+        link: Link {
+            name: "eth1".to_owned(),
+            index: 3,
+            ethernet: true,
+            up: true,
+            mtu: 1500,
+            promiscuity: 1,
+            ..Link::default()
+        },
+        driver: Driver {
+            name: "i40e".to_owned(),
+            bus_address: "0000:3b:00.0".to_owned(),
+            ..Driver::default()
+        },
+        link_detected: Some(true),
+        offloads: Some(Offloads { gro: true, rx_checksum: true, ..Offloads::default() }),
+        rings: Some(RingSizes { rx: 2048, rx_max: 4096, tx: 2048, tx_max: 4096 }),
+        channels: Some(Channels { combined: 4, combined_max: 64, ..Channels::default() }),
+        rss: Some((0..4).map(|queue| (queue, 128)).collect()),
+        features: Some(XdpFeatures {
+            native: true,
+            redirect: true,
+            zero_copy: true,
+            multi_buffer: true,
+            zero_copy_segments_max: 8,
+        }),
+        programs: vec![gate],
+        sockets: Some((0..4).map(socket).collect()),
+        node: Some(1),
+        interrupts: (0..4).map(interrupt).collect(),
+    }
+}
+
+fn with(change: impl FnOnce(&mut Nic)) -> Nic {
+    let mut nic = sound();
+    change(&mut nic);
+    nic
+}
+
+/// The same, but not opened by Sluice.
+fn unused() -> Nic {
+    with(|nic| {
+        nic.link.name = "eth2".to_owned();
+        (nic.programs, nic.sockets) = (Vec::new(), Some(Vec::new()));
+    })
+}
+
+fn veth() -> Nic {
+    let link = Link { kind: "veth".to_owned(), promiscuity: 0, ..unused().link };
+    let features =
+        XdpFeatures { native: true, redirect: true, multi_buffer: true, ..XdpFeatures::default() };
+    let offloads = Offloads { rx_vlan_stripping: true, gro: true, ..Offloads::default() };
+    let driver = Driver { name: "veth".to_owned(), ..Driver::default() };
+    Nic {
+        link,
+        driver,
+        offloads: Some(offloads),
+        features: Some(features),
+        channels: Some(Channels { combined: 1, combined_max: 1, ..Channels::default() }),
+        ..Nic::default()
+    }
+}
+
+#[track_caller]
+fn assert_says_on(machine: &Machine, nic: &Nic, name: &str, level: Level, part: &str) {
+    let findings = check(nic, machine);
+    let Some(finding) = findings.iter().find(|it| it.check == name) else {
+        panic!("nothing is said of {name}: {findings:?}");
+    };
+    let text = format!("{} | {}", finding.found, finding.remedy.as_deref().unwrap_or_default());
+    assert!(finding.level == level && text.contains(part), "{finding:?}");
+}
+
+#[track_caller]
+fn assert_says(nic: &Nic, name: &str, level: Level, part: &str) {
+    assert_says_on(&machine(), nic, name, level, part);
+}
+
+fn is_silent(nic: &Nic, name: &str) -> bool {
+    check(nic, &machine()).iter().all(|it| it.check != name)
+}
+
+#[test]
+fn a_sound_nic_and_a_veth_have_nothing_but_ok() {
+    for nic in [sound(), veth()] {
+        let findings = check(&nic, &machine());
+        assert!(findings.iter().all(|it| it.level == Level::Ok), "{findings:#?}");
+    }
+}
+
+#[test]
+fn links_that_are_down() {
+    let down = with(|nic| nic.link.up = false);
+    assert_says(&down, "link", Level::Fault, "ip link set eth1 up");
+    let alone = with(|nic| nic.link_detected = Some(false));
+    assert_says(&alone, "link", Level::Fault, "ethtool eth1");
+    let spare = Nic { link_detected: Some(false), ..unused() };
+    assert_says(&spare, "link", Level::Warning, "ethtool eth2");
+    let pod = Nic { link_detected: Some(false), ..veth() };
+    assert_says(&pod, "link", Level::Warning, "peer");
+}
+
+#[test]
+fn what_the_kernel_tells_of_a_driver_decides() {
+    assert_says(&sound(), "driver", Level::Ok, "i40e: native, zero-copy |");
+    let features = XdpFeatures { native: true, ..XdpFeatures::default() };
+    let copies = with(|nic| nic.features = Some(features));
+    assert_says(
+        &copies,
+        "driver",
+        Level::Warning,
+        "although the driver has zero-copy since Linux 4.20",
+    );
+    let ena = with(|nic| {
+        nic.features = Some(features);
+        nic.driver.name = "ena".to_owned();
+    });
+    assert_says(&ena, "driver", Level::Ok, "ena: native, with copies, as this driver is");
+    let none = with(|nic| nic.features = Some(XdpFeatures::default()));
+    assert_says(&none, "driver", Level::Warning, "generic mode, slower");
+}
+
+#[test]
+fn where_the_kernel_does_not_tell_the_driver_s_history_does() {
+    let old = Machine { release: "5.10.0".to_owned(), ..machine() };
+    let of = |driver: &str| {
+        with(|nic| {
+            nic.features = None;
+            nic.driver.name = driver.to_owned();
+        })
+    };
+    assert_says_on(&old, &of("ice"), "driver", Level::Ok, "native, zero-copy (expected");
+    assert_says_on(&old, &of("igb"), "driver", Level::Warning, "for zero-copy boot Linux 6.14");
+    assert_says_on(&old, &of("igc"), "driver", Level::Warning, "boot Linux 5.13 or newer");
+    assert_says_on(&old, &of("e1000e"), "driver", Level::Warning, "whose driver has XDP");
+    assert_says_on(&old, &of("new"), "driver", Level::Unknown, "not known here");
+}
+
+#[test]
+fn programs_of_others_are_faults() {
+    let other = |owner| with(|nic| nic.programs[0].owner = owner);
+    assert_says(&other(Owner::Other), "program", Level::Fault, "ip link set dev eth1 xdp off");
+    assert_says(&other(Owner::Unknown), "program", Level::Unknown, "sudo");
+    assert_says(&sound(), "program", Level::Ok, "(`sluice_gate`, id 7, native)");
+    let dead = Machine { daemon: Err("gone".to_owned()), ..machine() };
+    assert_says_on(&dead, &sound(), "program", Level::Warning, "sluiced --detach");
+}
+
+#[test]
+fn a_queue_without_a_socket_is_a_fault() {
+    let bare = with(|nic| nic.sockets.as_mut().unwrap().retain(|it| it.queue_id != 2));
+    assert_says(&bare, "sockets", Level::Fault, "none on queues 2:");
+    let copying = with(|nic| nic.sockets.as_mut().unwrap()[1].zero_copy = false);
+    assert_says(&copying, "sockets", Level::Warning, "1 of 4 copy");
+    let somebody = Nic { sockets: sound().sockets, ..unused() };
+    assert_says(&somebody, "sockets", Level::Warning, "somebody has AF_XDP sockets on queues 0-3");
+    assert!(is_silent(&unused(), "sockets"));
+}
+
+#[test]
+fn mtus() {
+    let of = |mtu| with(|nic| nic.link.mtu = mtu);
+    assert_says(&of(3_500), "MTU", Level::Ok, "3500");
+    assert_says(&of(9_000), "MTU", Level::Ok, "several chunks");
+    assert_says(&of(9_001), "MTU", Level::Fault, "ip link set eth1 mtu 9000");
+    let old = Machine { release: "6.1.0".to_owned(), ..machine() };
+    assert_says_on(
+        &old,
+        &of(9_000),
+        "MTU",
+        Level::Fault,
+        "need Linux 6.6 | ip link set eth1 mtu 3500",
+    );
+    let features = sound().features.unwrap();
+    let single =
+        Nic { features: Some(XdpFeatures { multi_buffer: false, ..features }), ..of(4_000) };
+    assert_says(&single, "MTU", Level::Fault, "driver does not have");
+    let few =
+        Nic { features: Some(XdpFeatures { zero_copy_segments_max: 1, ..features }), ..of(4_000) };
+    assert_says(&few, "MTU", Level::Warning, "no zero-copy");
+    assert_says(&Nic { features: None, ..of(4_000) }, "MTU", Level::Unknown, "does not tell");
+}
+
+#[test]
+fn too_many_queues_and_too_few() {
+    let combined = |combined, combined_max| {
+        let channels = Some(Channels { combined, combined_max, ..Channels::default() });
+        with(|nic| nic.channels = channels)
+    };
+    assert_says(&combined(65, 128), "queues", Level::Fault, "ethtool -L eth1 combined 64");
+    assert_says(&combined(1, 128), "queues", Level::Warning, "ethtool -L eth1 combined 8");
+    assert_says(&combined(1, 1), "queues", Level::Ok, "1 of at most 1");
+    let apart = Channels { rx: 65, rx_max: 65, tx: 8, tx_max: 8, ..Channels::default() };
+    let apart = with(|nic| nic.channels = Some(apart));
+    assert_says(&apart, "queues", Level::Fault, "ethtool -L eth1 rx 64");
+    assert_says(&with(|nic| nic.channels = None), "queues", Level::Ok, "1, as far as");
+}
+
+#[test]
+fn queues_that_get_no_flows() {
+    let half = with(|nic| nic.rss = Some([(0, 64), (1, 64)].into()));
+    assert_says(&half, "RSS", Level::Warning, "to queues 2-3 | ethtool -X eth1 equal 4");
+    assert_says(&with(|nic| nic.rss = None), "RSS", Level::Unknown, "does not tell");
+    let single = with(|nic| (nic.channels, nic.rss) = (None, Some(BTreeMap::new())));
+    assert!(is_silent(&single, "RSS"));
+}
+
+#[test]
+fn short_rings() {
+    let of =
+        |rx, rx_max| with(|nic| nic.rings = Some(RingSizes { rx, rx_max, tx: 4096, tx_max: 4096 }));
+    assert_says(&of(512, 4096), "rings", Level::Warning, "ethtool -G eth1 rx 2048 tx 4096");
+    assert_says(&of(512, 512), "rings", Level::Ok, "rx 512 of 512");
+    assert!(is_silent(&with(|nic| nic.rings = None), "rings"));
+}
+
+#[test]
+fn offloads_that_change_frames() {
+    let of = |offloads| with(|nic| nic.offloads = Some(offloads));
+    let stripped = of(Offloads { rx_vlan_stripping: true, ..Offloads::default() });
+    assert_says(&stripped, "VLAN tags", Level::Fault, "ethtool -K eth1 rxvlan off");
+    assert_says(&veth(), "VLAN tags", Level::Ok, "unless its peer");
+    let merged = of(Offloads { lro: true, ..Offloads::default() });
+    assert_says(&merged, "LRO", Level::Fault, "ethtool -K eth1 lro off");
+    assert_says(&with(|nic| nic.offloads = None), "offloads", Level::Unknown, "does not tell");
+    assert_says(&veth(), "checksums", Level::Ok, "Sluice completes them");
+}
+
+#[test]
+fn merged_packets_harm_a_gate_in_generic_mode() {
+    let generic =
+        |nic: Nic| Nic { features: Some(XdpFeatures::default()), programs: Vec::new(), ..nic };
+    assert_says(&generic(sound()), "GRO", Level::Fault, "ethtool -K eth1 gro off");
+    assert_says(&generic(veth()), "GRO", Level::Warning, "ethtool -K PEER tso off gso off");
+    assert!(is_silent(&sound(), "GRO") && is_silent(&veth(), "GRO"));
+    let forced = with(|nic| nic.programs[0].mode = Some(GateMode::Generic));
+    assert_says(&forced, "GRO", Level::Fault, "gro off");
+}
+
+#[test]
+fn an_uplink_takes_frames_for_all_macs() {
+    let shy = |nic: Nic| Nic { link: Link { promiscuity: 0, ..nic.link.clone() }, ..nic };
+    assert_says(&shy(sound()), "promiscuous", Level::Fault, "ip link set eth1 promisc on");
+    assert_says(&shy(unused()), "promiscuous", Level::Warning, "ip link set eth2 promisc on");
+    assert!(is_silent(&veth(), "promiscuous"));
+}
+
+#[test]
+fn workers_and_interrupts_belong_on_the_nic_s_node() {
+    assert_says(&sound(), "NUMA", Level::Ok, "node 1, with cores 4-7");
+    let far = Nic { node: Some(0), ..sound() };
+    assert_says(
+        &far,
+        "NUMA",
+        Level::Warning,
+        "workers on cores 4-5 are on another | in sluice.toml, [engine]: cores = [0, 1]",
+    );
+    assert_says(
+        &far,
+        "interrupts",
+        Level::Warning,
+        "echo 0 > /proc/irq/40/smp_affinity_list; echo 1",
+    );
+    let crowded = with(|nic| {
+        nic.interrupts.iter_mut().for_each(|it| it.effective_cores = vec![6]);
+    });
+    assert_says(
+        &crowded,
+        "interrupts",
+        Level::Warning,
+        "one core takes them all | echo 4 > /proc/irq/40/",
+    );
+    let unseen = with(|nic| nic.interrupts.iter_mut().for_each(|it| it.effective_cores.clear()));
+    assert_says(&unseen, "interrupts", Level::Unknown, "not seen");
+    let odd = with(|nic| nic.interrupts.clear());
+    assert_says(&odd, "interrupts", Level::Unknown, "do not tell");
+    let one_node = Machine { core_nodes: (0..8).map(|core| (core, 0)).collect(), ..machine() };
+    let findings = check(&Nic { node: Some(0), ..sound() }, &one_node);
+    assert!(findings.iter().all(|it| it.check != "NUMA" && it.level == Level::Ok), "{findings:?}");
+}
+
+#[test]
+fn commands_quote_what_a_shell_would_read_otherwise() {
+    let hostile = with(|nic| {
+        nic.link.name = "a;reboot".to_owned();
+        nic.link.up = false;
+    });
+    assert_says(&hostile, "link", Level::Fault, "ip link set 'a;reboot' up");
+}
