@@ -3,15 +3,14 @@
 use super::finding::Finding;
 use super::nic::Nic;
 
-/// VLAN tags, merged packets, checksums.
+/// VLAN tags, packets that are merged or not split yet, checksums.
 pub(super) fn check(nic: &Nic) -> Vec<Finding> {
     let Some(offloads) = nic.offloads else {
         return vec![Finding::unknown("offloads", "the driver does not tell", None)];
     };
-    let veth = nic.link.kind == "veth";
     let mut findings = vec![vlan(nic, offloads.rx_vlan_stripping), lro(nic, offloads.lro)];
-    findings.extend(merged(nic, offloads.gro, veth));
-    if veth || matches!(nic.driver.name.as_str(), "tun" | "virtio_net") {
+    findings.extend(unsplit(nic));
+    if matches!(nic.driver.name.as_str(), "veth" | "tun" | "virtio_net") {
         let found = "may come unfinished from this driver; Sluice completes them";
         findings.push(Finding::ok("checksums", found));
     }
@@ -43,26 +42,20 @@ fn lro(nic: &Nic, on: bool) -> Finding {
         false => Finding::ok(check, "off"),
         true => Finding::fault(
             check,
-            "on: the NIC merges TCP segments into frames that XDP does not take",
+            "on: drivers refuse an XDP program beside it, or merge TCP segments beyond the MTU",
             format!("ethtool -K {} lro off", nic.word()),
         ),
     }
 }
 
-/// Packets beyond the MTU, which only a gate in the kernel's stack gets to see.
-fn merged(nic: &Nic, gro: bool, veth: bool) -> Option<Finding> {
-    let check = "GRO";
-    if nic.generic()? && veth {
-        let found =
-            "in generic mode, what its peer leaves unsplit (TSO, GSO) is too long and drops";
-        let remedy = "in the namespace of its peer: ethtool -K PEER tso off gso off";
-        return Some(Finding::warning(check, found, remedy));
+/// Packets beyond the MTU. In the driver a veth has its peer split them; in generic mode it does not.
+///
+/// What the kernel itself merges (GRO) it no longer does where a program runs in generic mode.
+fn unsplit(nic: &Nic) -> Option<Finding> {
+    if nic.link.kind != "veth" || nic.generic() != Some(true) {
+        return None;
     }
-    if nic.generic()? && gro {
-        let found = "on, in generic mode: the kernel merges TCP segments, which are too long then \
-                     and drop";
-        let remedy = format!("ethtool -K {} gro off", nic.word());
-        return Some(Finding::fault(check, found, remedy));
-    }
-    None
+    let found = "in generic mode, what its peer leaves unsplit is longer than the MTU, and drops";
+    let remedy = "in the namespace of its peer: ethtool -K PEER tso off gso off";
+    Some(Finding::warning("TSO", found, remedy))
 }
