@@ -15,7 +15,7 @@ use std::process::Output;
 use common::{Run, sluicectl};
 use serde_json::Value;
 use sluice_lab::{Lab, Namespace, VethOptions, root_or_skip};
-use sluice_xdp::{Fallback, Gate, GateConfig, GateRole, Interface};
+use sluice_xdp::{Fallback, Gate, GateConfig, GateMode, GateRole, Interface};
 
 /// A node with the end of a cable, `veth-a`, whose other end is elsewhere.
 struct Bed {
@@ -115,6 +115,7 @@ fn a_gate_without_a_daemon_is_told() {
             pin_dir: pin_dir.to_owned(),
             role: GateRole::Steer,
             fallback: Fallback::Drop,
+            mode: Some(GateMode::Generic),
             node_addresses: Vec::new(),
         };
         Gate::attach(&Interface::open("veth-a").unwrap(), &config).unwrap()
@@ -124,7 +125,9 @@ fn a_gate_without_a_daemon_is_told() {
     let report = run.json();
     let program = finding(&report, "program");
     assert_eq!((run.status, &program["level"]), (0, &Value::from("warning")), "{program}");
-    assert!(program["found"].as_str().unwrap().starts_with("Sluice's gate ("), "{program}");
+    let found = program["found"].as_str().unwrap();
+    assert!(found.starts_with("Sluice's gate (") && found.contains(", generic)"), "{program}");
+    assert_eq!(finding(&report, "TSO")["level"], "warning", "{report}");
     assert_eq!(report["ok"], true);
     gate.detach().unwrap();
     let report = bed.run(&["veth-a", "-o", "json"]).json();

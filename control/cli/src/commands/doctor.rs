@@ -65,7 +65,7 @@ pub(crate) fn run(
 
 /// Without a name: what looks like a NIC and is up, and the daemon's ports.
 fn is_looked_at(link: &Link, machine: &Machine) -> bool {
-    machine.role(&link.name).is_some() || (link.up && link.ethernet && link.kind.is_empty())
+    machine.port(&link.name).is_some() || (link.up && link.ethernet && link.kind.is_empty())
 }
 
 fn report(subjects: &[Subject], output: &mut Output) -> Result<(), Failure> {

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sluice_api::backend::PortKind;
+use sluice_api::backend::{PortKind, PortState};
 use sluice_xdp::{
     Driver, Ethtool, Link, Topology, XdpProgram, XdpSocket, check_privileges, is_bpffs,
     pinned_program, xdp_features, xdp_program_name,
 };
 
-use super::machine::{Bpffs, Daemon, HugePages, Machine, Rights, Role, Sockets};
+use super::machine::{Bpffs, Daemon, HugePages, Machine, Port, Rights, Role, Sockets};
 use super::nic::{Nic, Owner, Program};
 use crate::args::Connection;
 use crate::failure::Failure;
@@ -70,7 +70,7 @@ fn program(program: XdpProgram, link: &Link, machine: &Machine) -> Program {
         Ok(Some(pinned)) if pinned == id => Owner::Sluice,
         // Of another pin_dir.
         _ if name == "sluice_gate" => Owner::Sluice,
-        _ if name.is_empty() && machine.role(&link.name).is_some() => Owner::Sluice,
+        _ if name.is_empty() && machine.port(&link.name).is_some() => Owner::Sluice,
         Err(_) if name.is_empty() => Owner::Unknown,
         _ => Owner::Other,
     };
@@ -86,14 +86,26 @@ fn daemon(connection: &Connection) -> Result<Result<Daemon, String>, Failure> {
         Err(Failure::Refused(lines)) => return Ok(Err(lines.join("; "))),
         Err(failure) => return Err(failure),
     };
-    let role = |kind: &PortKind| match kind {
+    let ports = ports.into_iter().map(port);
+    let cores = status.workers.iter().map(|worker| worker.core).collect();
+    Ok(Ok(Daemon { ports: ports.collect(), cores }))
+}
+
+/// A port, by its interface.
+fn port(state: PortState) -> (String, Port) {
+    let role = match state.spec.kind {
         PortKind::Pod { .. } => Role::Pod,
         PortKind::Uplink => Role::Uplink,
         PortKind::Host => Role::Host,
     };
-    let ports = ports.into_iter().map(|port| (port.spec.interface, role(&port.spec.kind)));
-    let cores = status.workers.iter().map(|worker| worker.core).collect();
-    Ok(Ok(Daemon { ports: ports.collect(), cores }))
+    let sockets = state.queues.into_iter().map(|queue| (queue.queue, queue.why_copied));
+    let port = Port {
+        role,
+        waiting: state.waiting,
+        why_generic: state.why_generic,
+        sockets: sockets.collect(),
+    };
+    (state.spec.interface, port)
 }
 
 fn sockets() -> Sockets {

@@ -38,9 +38,21 @@ pub(super) struct Machine {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Daemon {
     /// Its ports, by interface.
-    pub(super) ports: BTreeMap<String, Role>,
+    pub(super) ports: BTreeMap<String, Port>,
     /// The cores of its workers.
     pub(super) cores: Vec<u32>,
+}
+
+/// A port of the daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Port {
+    pub(super) role: Role,
+    /// Why it is not open.
+    pub(super) waiting: Option<String>,
+    /// Why its gate runs in generic mode, where that was not asked for.
+    pub(super) why_generic: Option<String>,
+    /// Its sockets, by queue: why they copy, where that was not asked for.
+    pub(super) sockets: BTreeMap<u32, Option<String>>,
 }
 
 /// What a port is for.
@@ -97,9 +109,9 @@ impl Machine {
         Version::read(&self.release)
     }
 
-    /// The role of an interface, if it is one of the daemon's ports.
-    pub(super) fn role(&self, interface: &str) -> Option<Role> {
-        self.daemon.as_ref().ok()?.ports.get(interface).copied()
+    /// The daemon's port on an interface, if it has one there.
+    pub(super) fn port(&self, interface: &str) -> Option<&Port> {
+        self.daemon.as_ref().ok()?.ports.get(interface)
     }
 
     /// The cores of the daemon's workers; none where it was not asked.

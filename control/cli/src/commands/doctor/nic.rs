@@ -10,7 +10,7 @@ use sluice_xdp::{
 use super::drivers::expected;
 use super::finding::{Finding, list, quoted};
 use super::kernel::MULTI_BUFFER_SOCKETS;
-use super::machine::{Machine, Role};
+use super::machine::{Machine, Port, Role};
 use super::{offloads, place};
 
 /// The longest MTU whose frames fit into one chunk of packet memory.
@@ -90,20 +90,26 @@ impl Nic {
 
 /// Everything about an interface.
 pub(super) fn check(nic: &Nic, machine: &Machine) -> Vec<Finding> {
-    let mut findings = vec![state(nic, machine), modes(nic, machine)];
+    let port = machine.port(&nic.link.name);
+    let mut findings = vec![state(nic, port)];
+    findings.extend(port.map(open));
+    findings.push(modes(nic, machine));
     findings.extend(programs(nic, machine));
-    findings.extend(sockets(nic));
+    findings.extend(match port {
+        Some(port) => port.waiting.is_none().then(|| sockets_of_port(nic, port)),
+        None => sockets(nic),
+    });
     findings.push(mtu(nic, machine));
     findings.push(queues(nic, machine));
     findings.extend(rss(nic));
     findings.extend(rings(nic));
     findings.extend(offloads::check(nic));
-    findings.extend(promiscuity(nic, machine));
+    findings.extend(promiscuity(nic, port));
     findings.extend(place::check(nic, machine));
     findings
 }
 
-fn state(nic: &Nic, machine: &Machine) -> Finding {
+fn state(nic: &Nic, port: Option<&Port>) -> Finding {
     let (check, name) = ("link", nic.word());
     if !nic.link.up {
         return Finding::fault(check, "down", format!("ip link set {name} up"));
@@ -116,10 +122,31 @@ fn state(nic: &Nic, machine: &Machine) -> Finding {
         "veth" => "in the namespace of its peer: ip link set PEER up".to_owned(),
         _ => format!("check cable and switch: ethtool {name}"),
     };
-    match machine.role(&nic.link.name) {
+    match port {
         Some(_) => Finding::fault(check, found, remedy),
-        // A free socket of the NIC is nothing to complain of.
+        // A NIC that nobody uses is nothing to complain of.
         None => Finding::warning(check, found, remedy),
+    }
+}
+
+/// Whether the daemon has its port open.
+fn open(port: &Port) -> Finding {
+    let role = match port.role {
+        Role::Pod => "a pod's port",
+        Role::Uplink => "an uplink",
+        Role::Host => "a host port",
+    };
+    let check = "port";
+    match (&port.waiting, &port.why_generic) {
+        (Some(why), _) => {
+            let found = format!("{role} that is not open, its frames drop: {why}");
+            Finding::fault(check, found, "mend that; sluiced then opens it by itself")
+        }
+        (None, Some(why)) => {
+            let found = format!("{role}, open in generic mode, slower: {why}");
+            Finding::warning(check, found, "sluicectl ports")
+        }
+        (None, None) => Finding::ok(check, format!("{role}, open")),
     }
 }
 
@@ -171,11 +198,7 @@ fn modes(nic: &Nic, machine: &Machine) -> Finding {
 
 fn programs(nic: &Nic, machine: &Machine) -> Vec<Finding> {
     let one = |program: &Program| {
-        let mode = match program.mode {
-            Some(GateMode::Native) => "native",
-            Some(GateMode::Generic) => "generic",
-            None => "offloaded",
-        };
+        let mode = program.mode.map_or("offloaded", GateMode::name);
         let Program { id, name, owner, .. } = program;
         let named = if name.is_empty() { String::new() } else { format!("`{name}`, ") };
         let which = format!("{named}id {id}, {mode}");
@@ -203,32 +226,42 @@ fn programs(nic: &Nic, machine: &Machine) -> Vec<Finding> {
     nic.programs.iter().map(one).collect()
 }
 
-/// Whether every queue of a gate has a socket, and in the best mode.
-fn sockets(nic: &Nic) -> Option<Finding> {
-    let (check, sockets) = ("sockets", nic.sockets.as_ref()?);
-    if !nic.programs.iter().any(|program| program.owner == Owner::Sluice) {
-        let queues: BTreeSet<u32> = sockets.iter().map(|it| it.queue_id).collect();
-        if queues.is_empty() {
-            return None;
-        }
-        let found = format!("somebody has AF_XDP sockets on queues {}", list(queues));
-        return Some(Finding::warning(check, found, "stop their owner: ss --xdp -p"));
-    }
-    let count = nic.rx_queue_count();
-    let bare = (0..count).filter(|queue| sockets.iter().all(|socket| socket.queue_id != *queue));
-    let bare: Vec<u32> = bare.collect();
+/// Whether every queue of a port has a socket, and why any copies.
+fn sockets_of_port(nic: &Nic, port: &Port) -> Finding {
+    let (check, count) = ("sockets", nic.rx_queue_count());
+    let bare: Vec<u32> = (0..count).filter(|queue| !port.sockets.contains_key(queue)).collect();
     if !bare.is_empty() {
         let found = format!("none on queues {}: what comes there drops", list(bare));
-        return Some(Finding::fault(check, found, "sluicectl status; sluicectl ports"));
+        return Finding::fault(check, found, "sluicectl status; sluicectl ports");
+    }
+    let queues = |why: &str| {
+        let these = port.sockets.iter().filter(|(_, its)| its.as_deref() == Some(why));
+        list(these.map(|(queue, _)| *queue))
+    };
+    let reasons: BTreeSet<&str> = port.sockets.values().flatten().map(String::as_str).collect();
+    let reasons: Vec<String> =
+        reasons.into_iter().map(|why| format!("queues {}: {why}", queues(why))).collect();
+    if reasons.is_empty() {
+        return Finding::ok(check, format!("one on each of {count} queues"));
+    }
+    let found = format!("one on each of {count} queues, with copies on {}", reasons.join("; "));
+    // Where the driver has none, there is nothing to mend.
+    if nic.features.is_some_and(|features| !features.zero_copy) {
+        return Finding::ok(check, found);
+    }
+    Finding::warning(check, found, "see docs/nics.md for the driver's zero-copy")
+}
+
+/// What sockets there are where no daemon answers for them.
+fn sockets(nic: &Nic) -> Option<Finding> {
+    let sockets = nic.sockets.as_ref()?;
+    let queues: BTreeSet<u32> = sockets.iter().map(|it| it.queue_id).collect();
+    if queues.is_empty() {
+        return None;
     }
     let copying = sockets.iter().filter(|socket| !socket.zero_copy).count();
-    if copying > 0 && nic.features.is_some_and(|features| features.zero_copy) {
-        let found =
-            format!("{copying} of {} copy, although the driver has zero-copy", sockets.len());
-        return Some(Finding::warning(check, found, "for the reason: sluicectl ports -o json"));
-    }
-    let how = if copying == 0 { "without copies" } else { "with copies" };
-    Some(Finding::ok(check, format!("one on each of {count} queues, {how}")))
+    let found = format!("AF_XDP sockets on queues {}, {copying} of them with copies", list(queues));
+    Some(Finding::warning("sockets", found, "to see whose they are: ss --xdp -p"))
 }
 
 fn mtu(nic: &Nic, machine: &Machine) -> Finding {
@@ -317,27 +350,18 @@ fn rings(nic: &Nic) -> Option<Finding> {
     Some(Finding::warning(check, format!("{found}: a burst may overflow them"), remedy))
 }
 
-/// Whether frames for the MACs of pods get past the NIC's filter.
-fn promiscuity(nic: &Nic, machine: &Machine) -> Option<Finding> {
-    let (check, name) = ("promiscuous", nic.word());
-    let role = machine.role(&nic.link.name);
-    if !nic.is_physical() || matches!(role, Some(Role::Pod | Role::Host)) {
+/// Whether frames for the MACs of pods get past the filter of an uplink's NIC.
+fn promiscuity(nic: &Nic, port: Option<&Port>) -> Option<Finding> {
+    let asked = |port: &Port| port.role == Role::Uplink && port.waiting.is_none();
+    if !nic.is_physical() || !port.is_some_and(asked) {
         return None;
     }
+    let check = "promiscuous";
     if nic.link.promiscuity > 0 {
         return Some(Finding::ok(check, "on"));
     }
-    let remedy = format!("ip link set {name} promisc on");
-    Some(match role {
-        Some(_) => {
-            let found = "off: the NIC may keep back what is for pods' MAC addresses";
-            Finding::fault(check, found, remedy)
-        }
-        None => {
-            let found = "off; as an uplink it has to take frames for pods' MAC addresses";
-            Finding::warning(check, found, remedy)
-        }
-    })
+    let found = "off: the NIC may keep back what is for pods' MAC addresses";
+    Some(Finding::fault(check, found, format!("ip link set {} promisc on", nic.word())))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::*;
 
 /// Two nodes of four cores; workers on cores 4 and 5 of the second; `eth1` is an uplink.
 fn machine() -> Machine {
-    let daemon = Daemon { ports: [("eth1".to_owned(), Role::Uplink)].into(), cores: vec![4, 5] };
+    let daemon = Daemon { ports: [("eth1".to_owned(), port())].into(), cores: vec![4, 5] };
     Machine {
         release: "6.18.1".to_owned(),
         sockets: Sockets::Yes,
@@ -20,6 +20,18 @@ fn machine() -> Machine {
         core_count: 8,
         daemon: Ok(daemon),
     }
+}
+
+/// An open uplink without copies on its four queues.
+fn port() -> Port {
+    let sockets = (0..4).map(|queue| (queue, None)).collect();
+    Port { role: Role::Uplink, waiting: None, why_generic: None, sockets }
+}
+
+/// The same machine with another port on `eth1`.
+fn machine_with(port: Port) -> Machine {
+    let daemon = Daemon { ports: [("eth1".to_owned(), port)].into(), cores: vec![4, 5] };
+    Machine { daemon: Ok(daemon), ..machine() }
 }
 
 /// A NIC as it should be, an open uplink with four queues on the second node.
@@ -188,13 +200,39 @@ fn programs_of_others_are_faults() {
 }
 
 #[test]
+fn a_port_that_is_not_open_or_slower_than_asked() {
+    assert_says(&sound(), "port", Level::Ok, "an uplink, open");
+    let waiting = machine_with(Port { waiting: Some("its link is down".to_owned()), ..port() });
+    assert_says_on(&waiting, &sound(), "port", Level::Fault, "frames drop: its link is down");
+    let silent = check(&sound(), &waiting).iter().all(|it| it.check != "sockets");
+    assert!(silent, "a port that waits has none");
+    let slow = machine_with(Port { why_generic: Some("refused".to_owned()), ..port() });
+    assert_says_on(&slow, &sound(), "port", Level::Warning, "generic mode, slower: refused");
+    assert!(is_silent(&unused(), "port"));
+}
+
+#[test]
 fn a_queue_without_a_socket_is_a_fault() {
-    let bare = with(|nic| nic.sockets.as_mut().unwrap().retain(|it| it.queue_id != 2));
-    assert_says(&bare, "sockets", Level::Fault, "none on queues 2:");
-    let copying = with(|nic| nic.sockets.as_mut().unwrap()[1].zero_copy = false);
-    assert_says(&copying, "sockets", Level::Warning, "1 of 4 copy");
+    let mut bare = port();
+    bare.sockets.remove(&2);
+    assert_says_on(&machine_with(bare), &sound(), "sockets", Level::Fault, "none on queues 2:");
+    let mut copying = port();
+    for queue in [0, 1, 3] {
+        copying.sockets.insert(queue, Some("no room".to_owned()));
+    }
+    let machine = machine_with(copying);
+    let part = "with copies on queues 0-1,3: no room";
+    assert_says_on(&machine, &sound(), "sockets", Level::Warning, part);
+    let features = XdpFeatures { zero_copy: false, ..sound().features.unwrap() };
+    let without = Nic { features: Some(features), ..sound() };
+    assert_says_on(&machine, &without, "sockets", Level::Ok, part);
+    assert_says(&sound(), "sockets", Level::Ok, "one on each of 4 queues");
+}
+
+#[test]
+fn sockets_that_no_daemon_answers_for() {
     let somebody = Nic { sockets: sound().sockets, ..unused() };
-    assert_says(&somebody, "sockets", Level::Warning, "somebody has AF_XDP sockets on queues 0-3");
+    assert_says(&somebody, "sockets", Level::Warning, "on queues 0-3, 0 of them with copies");
     assert!(is_silent(&unused(), "sockets"));
 }
 
@@ -283,7 +321,7 @@ fn packets_that_a_veth_s_peer_has_not_split_harm_generic_mode() {
 fn an_uplink_takes_frames_for_all_macs() {
     let shy = |nic: Nic| Nic { link: Link { promiscuity: 0, ..nic.link.clone() }, ..nic };
     assert_says(&shy(sound()), "promiscuous", Level::Fault, "ip link set eth1 promisc on");
-    assert_says(&shy(unused()), "promiscuous", Level::Warning, "ip link set eth2 promisc on");
+    assert!(is_silent(&shy(unused()), "promiscuous"), "sluiced sees to it");
     assert!(is_silent(&veth(), "promiscuous"));
 }
 
