@@ -20,6 +20,11 @@ pub(super) fn expected(driver: &str) -> Option<Expected> {
     Some(Expected { native: *native, zero_copy: *zero_copy })
 }
 
+/// True for drivers that refuse XDP programs while more than half of their queues are in use.
+pub(super) fn halves_queues(driver: &str) -> bool {
+    matches!(driver, "ena" | "gve")
+}
+
 const DRIVERS: [(&str, Option<Version>, Option<Version>); 22] = [
     // Intel
     ("i40e", Some(Version(4, 13)), Some(Version(4, 20))),

@@ -7,7 +7,7 @@ use sluice_xdp::{
     XdpFeatures, XdpSocket,
 };
 
-use super::drivers::expected;
+use super::drivers::{expected, halves_queues};
 use super::finding::{Finding, list, quoted};
 use super::kernel::MULTI_BUFFER_SOCKETS;
 use super::machine::{Machine, Port, Role};
@@ -310,7 +310,17 @@ fn queues(nic: &Nic, machine: &Machine) -> Finding {
         let found = format!("{count}; a gate serves {QUEUES_MAX}");
         return Finding::fault(check, found, set(QUEUES_MAX));
     }
-    let wanted = most.min(machine.core_count).min(QUEUES_MAX);
+    let usable = if halves_queues(&nic.driver.name) { (most / 2).max(1) } else { most };
+    if count > usable && usable < most {
+        let remedy = match channels.combined_max {
+            0 => format!("ethtool -L {} rx {usable} tx {usable}", nic.word()),
+            _ => set(usable),
+        };
+        let driver = &nic.driver.name;
+        let found = format!("{count} of at most {most}; {driver} has no XDP above {usable}");
+        return Finding::warning(check, found, remedy);
+    }
+    let wanted = usable.min(machine.core_count).min(QUEUES_MAX);
     if nic.is_physical() && count == 1 && wanted > 1 {
         let found = format!("1 of at most {most}: one core does all of the work");
         return Finding::warning(check, found, set(wanted));

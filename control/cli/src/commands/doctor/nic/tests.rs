@@ -272,6 +272,18 @@ fn too_many_queues_and_too_few() {
     let apart = Channels { rx: 65, rx_max: 65, tx: 8, tx_max: 8, ..Channels::default() };
     let apart = with(|nic| nic.channels = Some(apart));
     assert_says(&apart, "queues", Level::Fault, "ethtool -L eth1 rx 64");
+    let half = |driver: &str, nic: Nic| {
+        let driver = Driver { name: driver.to_owned(), ..nic.driver };
+        Nic { driver, ..nic }
+    };
+    let ena = half("ena", combined(5, 8));
+    assert_says(&ena, "queues", Level::Warning, "ethtool -L eth1 combined 4");
+    let one = half("ena", combined(1, 8));
+    assert_says(&one, "queues", Level::Warning, "ethtool -L eth1 combined 4");
+    assert_says(&half("ena", combined(4, 8)), "queues", Level::Ok, "4 of at most 8");
+    let channels = Channels { rx: 8, rx_max: 8, tx: 8, tx_max: 8, ..Channels::default() };
+    let gve = half("gve", with(|nic| nic.channels = Some(channels)));
+    assert_says(&gve, "queues", Level::Warning, "ethtool -L eth1 rx 4 tx 4");
     assert_says(&with(|nic| nic.channels = None), "queues", Level::Ok, "1, as far as");
 }
 
