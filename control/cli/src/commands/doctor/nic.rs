@@ -205,7 +205,9 @@ fn programs(nic: &Nic, machine: &Machine) -> Vec<Finding> {
         match owner {
             Owner::Sluice if machine.daemon.is_err() => Finding::warning(
                 "program",
-                format!("Sluice's gate ({which}), and no daemon answers: without one, frames drop"),
+                format!(
+                    "Sluice's gate ({which}), and no daemon answers: frames take its fallback (drop, if not pass)"
+                ),
                 "start sluiced, or take all gates away: sluiced --detach",
             ),
             Owner::Sluice => Finding::ok("program", format!("Sluice's gate ({which})")),
