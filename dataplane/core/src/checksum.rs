@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use etherparse::checksum::Sum16BitWords;
 
 use crate::packet::{Ip, Packet};
+use crate::pieces::Pieces;
 use crate::ports::{ICMP, ICMPV6, SCTP, TCP, UDP};
 
 /// Whether an IPv4 header, options included, adds up (RFC 791, 3.1).
@@ -29,36 +30,69 @@ pub(crate) fn is_ipv4_header_whole(header: &[u8]) -> bool {
 #[inline]
 #[must_use]
 pub fn is_whole(frame: &[u8], ip: &Ip, partial_checksums: bool) -> bool {
-    let end = ip.transport_offset + ip.transport_len;
-    let Some(transport) = frame.get(ip.transport_offset..end) else { return false };
+    is_whole_in(&Pieces::from(frame), ip, partial_checksums)
+}
+
+/// As [`is_whole`], for a frame that may lie in several pieces.
+#[inline]
+#[must_use]
+pub fn is_whole_in(frame: &Pieces<'_>, ip: &Ip, partial_checksums: bool) -> bool {
+    let Some(transport) = frame.within(ip.transport_offset, ip.transport_len) else {
+        return false;
+    };
     if ip.fragment.is_some() {
         return true;
     }
-    let add_up = |sum: Sum16BitWords, bytes| sum.add_slice(bytes).ones_complement() == 0;
+    let adds_up = |sum, bytes: &Pieces<'_>| add(sum, bytes).ones_complement() == 0;
     match ip.protocol {
         TCP => {
-            let len = transport.len();
-            let sum = pseudo_header_sum(ip, len);
-            (partial_checksums && is_partial(transport, 16, &sum)) || add_up(sum, transport)
+            let sum = pseudo_header_sum(ip, transport.len());
+            (partial_checksums && is_partial(transport.head(), 16, &sum))
+                || adds_up(sum, &transport)
         }
         UDP => {
-            let Some(covered) = udp_datagram(transport) else { return false };
+            let Some(covered) = udp_datagram(&transport) else { return false };
             let sum = pseudo_header_sum(ip, covered.len());
             // No checksum at all is for IPv4 only (RFC 768; RFC 8200, 8.1).
-            let has_none = covered.get(6..8) == Some(&[0, 0]) && ip.source.is_ipv4();
-            has_none || (partial_checksums && is_partial(covered, 6, &sum)) || add_up(sum, covered)
+            let has_none = covered.head().get(6..8) == Some(&[0, 0]) && ip.source.is_ipv4();
+            has_none
+                || (partial_checksums && is_partial(covered.head(), 6, &sum))
+                || adds_up(sum, &covered)
         }
-        SCTP => partial_checksums || is_crc_right(transport),
-        ICMP if ip.source.is_ipv4() => add_up(Sum16BitWords::new(), transport),
-        ICMPV6 if ip.source.is_ipv6() => add_up(pseudo_header_sum(ip, transport.len()), transport),
+        SCTP => partial_checksums || is_crc_right(&transport),
+        ICMP if ip.source.is_ipv4() => adds_up(Sum16BitWords::new(), &transport),
+        ICMPV6 if ip.source.is_ipv6() => {
+            adds_up(pseudo_header_sum(ip, transport.len()), &transport)
+        }
         _ => true,
     }
 }
 
+/// Adds bytes to a sum.
+#[inline]
+fn add(sum: Sum16BitWords, bytes: &Pieces<'_>) -> Sum16BitWords {
+    if bytes.is_one() { sum.add_slice(bytes.head()) } else { add_each(sum, bytes) }
+}
+
+/// A piece that begins at an odd place adds its bytes to the other halves of the words, which is
+/// what swapping its own sum does (RFC 1071, 2, B).
+#[cold]
+fn add_each(mut sum: Sum16BitWords, bytes: &Pieces<'_>) -> Sum16BitWords {
+    let mut is_odd = false;
+    for piece in bytes.iter() {
+        let own = !Sum16BitWords::new().add_slice(piece).ones_complement();
+        let own = if is_odd { own.swap_bytes() } else { own };
+        sum = sum.add_2bytes(own.to_ne_bytes());
+        is_odd ^= piece.len() % 2 == 1;
+    }
+    sum
+}
+
 /// The datagram without what follows the length in its header: options (RFC 9868) or nothing.
-fn udp_datagram(transport: &[u8]) -> Option<&[u8]> {
-    let [high, low] = *transport.get(4..)?.first_chunk::<2>()?;
-    transport.get(..usize::from(u16::from_be_bytes([high, low])))
+#[inline]
+fn udp_datagram<'a>(transport: &Pieces<'a>) -> Option<Pieces<'a>> {
+    let [high, low] = *transport.head().get(4..)?.first_chunk::<2>()?;
+    transport.within(0, usize::from(u16::from_be_bytes([high, low])))
 }
 
 /// Whether the field holds the pseudo-header's sum: as it is, where a whole checksum would be
@@ -70,15 +104,20 @@ fn is_partial(transport: &[u8], field_offset: usize, pseudo_header: &Sum16BitWor
     field.is_some_and(|field| *field == partial)
 }
 
-fn is_crc_right(packet: &[u8]) -> bool {
-    const FIELD: std::ops::Range<usize> = 8..12;
-    let (Some(head), Some(field), Some(tail)) =
-        (packet.get(..FIELD.start), packet.get(FIELD), packet.get(FIELD.end..))
-    else {
-        return false;
-    };
-    let crc = crc32c::crc32c_append(crc32c::crc32c_append(crc32c::crc32c(head), &[0; 4]), tail);
-    field == crc.to_le_bytes()
+/// Where the CRC stands in an SCTP packet.
+const CRC: std::ops::Range<usize> = 8..12;
+
+fn is_crc_right(packet: &Pieces<'_>) -> bool {
+    packet.head().get(CRC).is_some_and(|field| crc_of(packet).is_some_and(|crc| field == crc))
+}
+
+/// The CRC of an SCTP packet as its field should hold it, whatever it holds.
+fn crc_of(packet: &Pieces<'_>) -> Option<[u8; 4]> {
+    let mut pieces = packet.iter();
+    let head = pieces.next()?;
+    let crc = crc32c::crc32c_append(crc32c::crc32c(head.get(..CRC.start)?), &[0; 4]);
+    let crc = crc32c::crc32c_append(crc, head.get(CRC.end..)?);
+    Some(pieces.fold(crc, crc32c::crc32c_append).to_le_bytes())
 }
 
 /// Completes the checksum of a TCP or UDP packet whose field holds the pseudo-header's sum
@@ -87,56 +126,59 @@ fn is_crc_right(packet: &[u8]) -> bool {
 /// A complete checksum can look like a partial one by chance; it is then computed to the same
 /// value again. Nothing tells an SCTP packet without its CRC, so all are given theirs.
 pub fn complete(frame: &mut [u8], packet: &Packet) -> bool {
+    complete_in(frame, &[], packet)
+}
+
+/// As [`complete`], for a frame whose first piece is `head`, and `tail` those behind it. The
+/// fields are all in the head.
+pub fn complete_in(head: &mut [u8], tail: &[&[u8]], packet: &Packet) -> bool {
     let Some(ip) = packet.ip() else { return false };
-    if ip.protocol == SCTP {
-        return complete_sctp(frame, ip);
-    }
-    let field_offset = match ip.protocol {
-        TCP => 16,
-        UDP => 6,
-        _ => return false,
-    };
     // A fragment holds a part of what the sum covers.
     if ip.fragment.is_some() {
         return false;
     }
-    let end = ip.transport_offset + ip.transport_len;
-    let Some(transport) = frame.get_mut(ip.transport_offset..end) else { return false };
-    let covered = if ip.protocol == UDP { udp_datagram(transport) } else { Some(&*transport) };
-    let Some(len) = covered.map(<[u8]>::len) else { return false };
-    let Some(transport) = transport.get_mut(..len) else { return false };
-    let pseudo_header = pseudo_header_sum(ip, len);
-    if !is_partial(transport, field_offset, &pseudo_header) {
+    let field_offset = match ip.protocol {
+        TCP => 16,
+        UDP => 6,
+        SCTP => {
+            let crc = transport_of(head, tail, ip).and_then(|packet| crc_of(&packet));
+            let field = ip.transport_offset + CRC.start..ip.transport_offset + CRC.end;
+            return match (crc, head.get_mut(field)) {
+                (Some(crc), Some(field)) => {
+                    field.copy_from_slice(&crc);
+                    true
+                }
+                _ => false,
+            };
+        }
+        _ => return false,
+    };
+    let transport = transport_of(head, tail, ip);
+    let covered = match ip.protocol {
+        UDP => transport.and_then(|transport| udp_datagram(&transport)),
+        _ => transport,
+    };
+    let Some(covered) = covered else { return false };
+    let pseudo_header = pseudo_header_sum(ip, covered.len());
+    if !is_partial(covered.head(), field_offset, &pseudo_header) {
         return false;
     }
-    let Some(field) = transport.get_mut(field_offset..field_offset + 2) else { return false };
-    field.fill(0);
-    let sum = pseudo_header.add_slice(transport);
+    // The field counts as zero: what it holds is taken off again, which is adding its complement.
+    let held = pseudo_header.ones_complement().to_ne_bytes();
+    let sum = add(pseudo_header, &covered).add_2bytes(held);
     let checksum = if ip.protocol == UDP {
         sum.to_ones_complement_with_no_zero()
     } else {
         sum.ones_complement()
     };
-    if let Some(field) = transport.get_mut(field_offset..field_offset + 2) {
-        field.copy_from_slice(&checksum.to_ne_bytes());
-    }
+    let field_at = ip.transport_offset + field_offset;
+    let Some(field) = head.get_mut(field_at..field_at + 2) else { return false };
+    field.copy_from_slice(&checksum.to_ne_bytes());
     true
 }
 
-fn complete_sctp(frame: &mut [u8], ip: &Ip) -> bool {
-    const FIELD: std::ops::Range<usize> = 8..12;
-    if ip.fragment.is_some() {
-        return false;
-    }
-    let end = ip.transport_offset + ip.transport_len;
-    let Some(transport) = frame.get_mut(ip.transport_offset..end) else { return false };
-    let Some(field) = transport.get_mut(FIELD) else { return false };
-    field.fill(0);
-    let crc = crc32c::crc32c(transport);
-    if let Some(field) = transport.get_mut(FIELD) {
-        field.copy_from_slice(&crc.to_le_bytes());
-    }
-    true
+fn transport_of<'a>(head: &'a [u8], tail: &'a [&'a [u8]], ip: &Ip) -> Option<Pieces<'a>> {
+    Pieces::new(head, tail).within(ip.transport_offset, ip.transport_len)
 }
 
 /// The sum over addresses, protocol and length (RFC 9293, 3.1; RFC 8200, 8.1).

@@ -41,6 +41,7 @@ pub mod guard;
 mod icmp;
 pub mod judge;
 pub mod packet;
+pub mod pieces;
 pub mod policy;
 pub mod ports;
 mod shared;

@@ -21,6 +21,7 @@ use etherparse::{Ethernet2HeaderSlice, SingleVlanHeaderSlice};
 
 use crate::address::Mac;
 use crate::drop::DropReason;
+use crate::pieces::Pieces;
 use crate::ports::Protocol;
 
 pub(crate) use ip::{IpHeader, ipv4_header, ipv6_header};
@@ -304,6 +305,18 @@ impl Packet {
     /// The reason to drop the frame for, where a header cannot be read to its end.
     #[inline]
     pub fn parse(frame: &[u8]) -> Result<Self, DropReason> {
+        Self::parse_pieces(&Pieces::from(frame))
+    }
+
+    /// Reads the headers of a frame that may lie in several pieces. All headers that a verdict
+    /// depends on must be in the first one, but for the chunks of SCTP. Lengths are those of the
+    /// whole.
+    ///
+    /// # Errors
+    /// As for [`Packet::parse`]. A header that goes on in another piece counts as cut short.
+    #[inline]
+    pub fn parse_pieces(pieces: &Pieces<'_>) -> Result<Self, DropReason> {
+        let frame = pieces.head();
         let ethernet =
             Ethernet2HeaderSlice::from_slice(frame).map_err(|_| DropReason::MalformedEthernet)?;
         let mut ether_type = ethernet.ether_type().0;
@@ -317,11 +330,11 @@ impl Packet {
             ether_type = tag.ether_type().0;
             offset += tag.slice().len();
         }
-        let rest = frame.get(offset..).unwrap_or_default();
+        let rest = pieces.starting_at(offset).ok_or(DropReason::MalformedEthernet)?;
         let payload = match ether_type {
-            ETHERTYPE_IPV4 => Payload::Ip(ip::parse_v4(rest, offset)?),
-            ETHERTYPE_IPV6 => Payload::Ip(ip::parse_v6(rest, offset)?),
-            ETHERTYPE_ARP => Payload::Arp(parse_arp(rest).ok_or(DropReason::MalformedArp)?),
+            ETHERTYPE_IPV4 => Payload::Ip(ip::parse_v4(&rest, offset)?),
+            ETHERTYPE_IPV6 => Payload::Ip(ip::parse_v6(&rest, offset)?),
+            ETHERTYPE_ARP => Payload::Arp(parse_arp(&rest).ok_or(DropReason::MalformedArp)?),
             ETHERTYPE_VLAN | ETHERTYPE_SERVICE_VLAN => return Err(DropReason::StackedVlan),
             0..ETHERTYPE_MIN => return Err(DropReason::Llc),
             _ => return Err(DropReason::UnsupportedEthertype),
@@ -356,12 +369,12 @@ impl Packet {
     }
 }
 
-fn parse_arp(bytes: &[u8]) -> Option<Arp> {
-    if bytes.len() > PADDED_LEN_MAX {
+fn parse_arp(pieces: &Pieces<'_>) -> Option<Arp> {
+    if pieces.len() > PADDED_LEN_MAX {
         return None;
     }
     // Ethernet, IPv4, and their address lengths; then operation, sender and target.
-    let (fixed, rest) = bytes.split_first_chunk::<8>()?;
+    let (fixed, rest) = pieces.head().split_first_chunk::<8>()?;
     let [0, 1, 8, 0, 6, 4, 0, 1 | 2] = *fixed else { return None };
     let (sender_mac, rest) = rest.split_first_chunk::<6>()?;
     let (sender, rest) = rest.split_first_chunk::<4>()?;

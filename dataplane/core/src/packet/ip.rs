@@ -10,6 +10,7 @@ use etherparse::{Ipv4HeaderSlice, Ipv6FragmentHeaderSlice, Ipv6Header, Ipv6Heade
 use super::{Fragment, Ip, PADDED_LEN_MAX, Transport, transport};
 use crate::checksum;
 use crate::drop::DropReason;
+use crate::pieces::Pieces;
 use crate::ports::Protocol;
 
 /// The longest payload that the fragments of a datagram can make up, in bytes.
@@ -28,7 +29,8 @@ pub(crate) struct IpHeader {
     pub(crate) fragment: Option<Fragment>,
 }
 
-pub(super) fn parse_v4(bytes: &[u8], offset: usize) -> Result<Ip, DropReason> {
+pub(super) fn parse_v4(pieces: &Pieces<'_>, offset: usize) -> Result<Ip, DropReason> {
+    let bytes = pieces.head();
     let header = ipv4_header(bytes)?;
     let own_len = header.header_len;
     let own = bytes.get(..own_len).ok_or(DropReason::MalformedIpv4)?;
@@ -38,14 +40,14 @@ pub(super) fn parse_v4(bytes: &[u8], offset: usize) -> Result<Ip, DropReason> {
     if let Some(options) = own.get(20..).filter(|options| !options.is_empty()) {
         check_options(options)?;
     }
-    finish(&header, bytes, offset, DropReason::MalformedIpv4)
+    finish(&header, pieces, offset, DropReason::MalformedIpv4)
 }
 
-pub(super) fn parse_v6(bytes: &[u8], offset: usize) -> Result<Ip, DropReason> {
-    let header = ipv6_header(bytes)?;
-    let ip = finish(&header, bytes, offset, DropReason::MalformedIpv6)?;
+pub(super) fn parse_v6(pieces: &Pieces<'_>, offset: usize) -> Result<Ip, DropReason> {
+    let header = ipv6_header(pieces.head())?;
+    let ip = finish(&header, pieces, offset, DropReason::MalformedIpv6)?;
     if let Transport::Neighbour(_) = ip.transport {
-        check_bare(&header, bytes.len())?;
+        check_bare(&header, pieces.len())?;
     }
     Ok(ip)
 }
@@ -65,20 +67,19 @@ fn check_bare(header: &IpHeader, len: usize) -> Result<(), DropReason> {
 
 fn finish(
     header: &IpHeader,
-    bytes: &[u8],
+    pieces: &Pieces<'_>,
     offset: usize,
     malformed: DropReason,
 ) -> Result<Ip, DropReason> {
-    let end = header.header_len + header.transport_len;
-    let transport_bytes = bytes.get(header.header_len..end).ok_or(malformed)?;
+    let packet = pieces.within(header.header_len, header.transport_len).ok_or(malformed)?;
     let transport = match header.fragment {
-        None => transport::parse(header, transport_bytes)?,
+        None => transport::parse(header, &packet)?,
         Some(fragment) => {
             check_fragment(fragment)?;
             if fragment.offset > 0 {
                 Transport::Continuation
             } else {
-                first_fragment(header, transport_bytes)?
+                first_fragment(header, &packet)?
             }
         }
     };
@@ -104,8 +105,8 @@ fn check_fragment(fragment: Fragment) -> Result<(), DropReason> {
 }
 
 /// Reads the transport header of a datagram whose payload goes on elsewhere.
-fn first_fragment(header: &IpHeader, bytes: &[u8]) -> Result<Transport, DropReason> {
-    match transport::parse(header, bytes) {
+fn first_fragment(header: &IpHeader, packet: &Pieces<'_>) -> Result<Transport, DropReason> {
+    match transport::parse(header, packet) {
         // Nobody cuts up ICMP errors; neighbour discovery must not be (RFC 6980).
         Ok(Transport::IcmpError(_) | Transport::Neighbour(_)) => {
             Err(DropReason::UnsupportedFragment)
