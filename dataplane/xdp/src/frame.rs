@@ -1,15 +1,20 @@
-//! A frame: one chunk of packet memory, held by exactly one owner.
+//! A frame: one packet's chunks of packet memory, held by exactly one owner.
 //!
 //! `Frame` is a move-only token of 16 bytes. It comes out of a [`crate::FramePool`] or a receive and
 //! goes back into a pool, a send or a refill. Between the two it dereferences to the packet's bytes.
 //! A frame that is simply dropped is lost for good and counted in [`crate::Umem::leaked`].
 //!
 //! Layout of a chunk: `[ headroom | packet | spare ]`, 4096 bytes; packets start at 256 unless moved.
+//!
+//! A packet that is longer lies in several chunks, one piece in each. The token is that of the first
+//! one, the head, to which the frame then dereferences; the others hang on it ([`crate::chain`]) and
+//! go wherever it goes. Only what needs all bytes asks for [`Frame::pieces`].
 
 use std::fmt;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 
+use crate::chain::Place;
 use crate::region::Region;
 
 /// Bytes of a chunk, headroom included. One page, which every driver accepts.
@@ -18,30 +23,104 @@ pub const FRAME_SIZE: usize = 4096;
 /// Where a packet starts in a fresh frame: the headroom that XDP itself reserves.
 pub const HEADROOM: u16 = 256;
 
+/// The most pieces of a packet that is sent on. 9,000 bytes with their Ethernet header and tags are
+/// 9,022; they fill five buffers of 2,048 bytes, the smallest that AF_XDP has and the half page that
+/// drivers receive into. In the kernel's copy mode they are three. Drivers without copies send eight.
+pub const PIECES_MAX: usize = 5;
+
 /// `FRAME_SIZE` in the width of a frame's own fields.
 const FRAME_END: u16 = 4096;
 
-/// The only handle to one chunk of packet memory; dereferences to the packet's bytes.
+/// Set in a frame's index where chunks hang behind its head. There are at most 2^20 chunks.
+const CHAINED: u32 = 1 << 31;
+
+/// The only handle to a packet's chunks; dereferences to the bytes in the first one.
 #[must_use = "a dropped frame is lost to its UMEM: give it to a pool or a queue"]
 pub struct Frame {
     region: &'static Region,
+    // With the bit CHAINED.
     index: u32,
     // Invariant: offset + len <= FRAME_END.
     offset: u16,
     len: u16,
 }
 
+/// The pieces of a packet, in their order. No piece is empty but that of an empty packet.
+#[derive(Clone)]
+pub struct Pieces<'a> {
+    head: Option<&'a [u8]>,
+    // Invariant: what hangs on a frame that is borrowed as long.
+    next: Option<u32>,
+    region: &'static Region,
+}
+
 impl Frame {
-    /// Number of the chunk within its UMEM, from zero.
+    /// Number of the first chunk within its UMEM, from zero.
     #[must_use]
     pub fn index(&self) -> u32 {
-        self.index
+        self.index & !CHAINED
     }
 
-    /// The packet's length in bytes.
+    /// Bytes in the first chunk: the packet's length, unless it goes on in others.
     #[must_use]
     pub fn len(&self) -> usize {
         usize::from(self.len)
+    }
+
+    /// True if the packet goes on in other chunks.
+    #[inline]
+    #[must_use]
+    pub fn is_chained(&self) -> bool {
+        self.index & CHAINED != 0
+    }
+
+    /// The packet's length in bytes, in all of its chunks.
+    #[inline]
+    #[must_use]
+    pub fn packet_len(&self) -> usize {
+        let tail_len =
+            if self.is_chained() { self.region.chains().tail_len(self.index()) } else { 0 };
+        self.len() + tail_len as usize
+    }
+
+    /// Number of chunks that the packet takes.
+    #[inline]
+    #[must_use]
+    pub fn chunk_count(&self) -> usize {
+        if self.is_chained() { self.pieces().count() } else { 1 }
+    }
+
+    /// The packet's bytes, chunk by chunk.
+    #[inline]
+    #[must_use]
+    pub fn pieces(&self) -> Pieces<'_> {
+        Pieces { head: Some(self), next: self.next(), region: self.region }
+    }
+
+    /// The bytes of the first chunk, to be changed, and those of the others.
+    #[must_use]
+    pub fn split_head(&mut self) -> (&mut [u8], Pieces<'_>) {
+        let tail = Pieces { head: None, next: self.next(), region: self.region };
+        let start = self.region.address(self.index(), self.offset);
+        // SAFETY: as for `deref_mut`; the other slices are of other chunks.
+        (unsafe { std::slice::from_raw_parts_mut(start, usize::from(self.len)) }, tail)
+    }
+
+    /// Hangs another frame behind this one, to hold the next piece of the packet.
+    ///
+    /// # Errors
+    /// The other frame, if it is of another UMEM, empty (no kernel sends that) or has a chain itself.
+    pub fn append(&mut self, next: Self) -> Result<(), Self> {
+        if !std::ptr::eq(self.region, next.region) || next.is_empty() || next.is_chained() {
+            return Err(next);
+        }
+        if !self.is_chained() {
+            self.region.chains().begin(self.index());
+            self.index |= CHAINED;
+        }
+        let place = Place { offset: next.offset, len: next.len };
+        next.release(|index| self.region.chains().append(self.index(), index, place));
+        Ok(())
     }
 
     /// True if the frame holds no packet bytes.
@@ -50,7 +129,7 @@ impl Frame {
         self.len == 0
     }
 
-    /// The greatest length that the packet can grow to where it starts now.
+    /// The greatest length that the first piece can grow to where it starts now.
     #[must_use]
     pub fn capacity(&self) -> usize {
         usize::from(FRAME_END - self.offset)
@@ -62,7 +141,7 @@ impl Frame {
         usize::from(self.offset)
     }
 
-    /// Sets the packet's length and zeroes what is added, so that no other packet's bytes show.
+    /// Sets the length of the first piece and zeroes what is added, so that no other packet's bytes show.
     ///
     /// False, and no change, if `len` exceeds [`Frame::capacity`].
     #[must_use]
@@ -76,7 +155,7 @@ impl Frame {
         true
     }
 
-    /// Replaces the packet by `bytes`; false, and no change, if they exceed the capacity.
+    /// Replaces the first piece by `bytes`; false, and no change, if they exceed the capacity.
     #[must_use]
     pub fn copy_from(&mut self, bytes: &[u8]) -> bool {
         let Some(len) = self.checked_len(bytes.len()) else { return false };
@@ -100,7 +179,8 @@ impl Frame {
         true
     }
 
-    /// Removes `count` bytes from the packet's front (to pop a tag); false if it has fewer.
+    /// Removes `count` bytes from the packet's front (to pop a tag); false if its first piece has
+    /// fewer.
     #[must_use]
     pub fn trim_front(&mut self, count: usize) -> bool {
         let Ok(count) = u16::try_from(count) else { return false };
@@ -135,11 +215,50 @@ impl Frame {
         self.region
     }
 
-    /// Gives up the token without counting a leak: (index, byte address within the UMEM, length).
-    pub(crate) fn into_parts(self) -> (u32, u64, u32) {
+    /// Gives up the token of the head without counting a leak, and those of the others with it.
+    pub(crate) fn into_parts(self) -> Parts {
         let frame = ManuallyDrop::new(self);
-        let address = u64::from(frame.index) * FRAME_SIZE as u64 + u64::from(frame.offset);
-        (frame.index, address, u32::from(frame.len))
+        let place = Place { offset: frame.offset, len: frame.len };
+        Parts { index: frame.index(), place, next: frame.next() }
+    }
+
+    /// Gives up the token without counting a leak, and tells the number of each chunk.
+    pub(crate) fn release(self, mut give: impl FnMut(u32)) {
+        let region = self.region;
+        let Parts { index, mut next, .. } = self.into_parts();
+        give(index);
+        while let Some(index) = next {
+            // Before it is given away: the next owner may use the link.
+            next = region.chains().next(index);
+            give(index);
+        }
+    }
+
+    /// Copies what hangs behind the head into it, if it fits, and tells the number of each chunk
+    /// that is free then.
+    pub(crate) fn compact(&mut self, mut free: impl FnMut(u32)) {
+        let Some(len) = self.checked_len(self.packet_len()).filter(|_| self.is_chained()) else {
+            return;
+        };
+        let mut at = usize::from(std::mem::replace(&mut self.len, len));
+        let (head, tail) = self.split_head();
+        for piece in tail {
+            if let Some(room) = head.get_mut(at..at + piece.len()) {
+                room.copy_from_slice(piece);
+            }
+            at += piece.len();
+        }
+        let mut next = self.next();
+        while let Some(index) = next {
+            next = self.region.chains().next(index);
+            free(index);
+        }
+        self.index &= !CHAINED;
+    }
+
+    /// The chunk behind the head.
+    fn next(&self) -> Option<u32> {
+        if self.is_chained() { self.region.chains().next(self.index()) } else { None }
     }
 
     fn checked_len(&self, len: usize) -> Option<u16> {
@@ -147,11 +266,47 @@ impl Frame {
     }
 }
 
+/// What a frame's token stood for.
+pub(crate) struct Parts {
+    /// The head.
+    pub(crate) index: u32,
+    pub(crate) place: Place,
+    /// The chunk behind it.
+    pub(crate) next: Option<u32>,
+}
+
+impl Parts {
+    /// A chunk that hung behind the head of a frame whose token has been given up.
+    pub(crate) fn of_chained(region: &Region, index: u32) -> Self {
+        let chains = region.chains();
+        Self { index, place: chains.place(index), next: chains.next(index) }
+    }
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if let Some(head) = self.head.take() {
+            return Some(head);
+        }
+        let index = self.next?;
+        self.next = self.region.chains().next(index);
+        let Place { offset, len } = self.region.chains().place(index);
+        let start = self.region.address(index, offset);
+        // SAFETY: a chunk is hung on a frame with the place that the frame of its own had, which
+        // stays within the chunk; the mapping lives for ever; and the head's token, which is borrowed
+        // as long as this iterator, is the chunk's only owner now.
+        Some(unsafe { std::slice::from_raw_parts(start, usize::from(len)) })
+    }
+}
+
 impl Deref for Frame {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        let start = self.region.address(self.index, self.offset);
+        let start = self.region.address(self.index(), self.offset);
         // SAFETY: offset + len stay within the chunk, the mapping lives for ever, and this token is
         // the chunk's only owner, so nobody writes while the slice is borrowed.
         unsafe { std::slice::from_raw_parts(start, usize::from(self.len)) }
@@ -160,7 +315,7 @@ impl Deref for Frame {
 
 impl DerefMut for Frame {
     fn deref_mut(&mut self) -> &mut [u8] {
-        let start = self.region.address(self.index, self.offset);
+        let start = self.region.address(self.index(), self.offset);
         // SAFETY: as for `deref`, and `&mut self` makes the slice the only one.
         unsafe { std::slice::from_raw_parts_mut(start, usize::from(self.len)) }
     }
@@ -168,17 +323,24 @@ impl DerefMut for Frame {
 
 impl Drop for Frame {
     fn drop(&mut self) {
-        self.region.count_leaked(1);
+        self.region.count_leaked(self.chunk_count());
     }
 }
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Frame")
-            .field("index", &self.index)
+            .field("index", &self.index())
             .field("offset", &self.offset)
             .field("len", &self.len)
+            .field("chunks", &self.chunk_count())
             .finish()
+    }
+}
+
+impl fmt::Debug for Pieces<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone()).finish()
     }
 }
 

@@ -5,8 +5,11 @@
 
 use std::fmt;
 
-use crate::frame::Frame;
+use crate::frame::{FRAME_SIZE, Frame, HEADROOM};
 use crate::region::Region;
+
+/// Bytes that a fresh frame takes.
+const FRESH_CAPACITY: usize = FRAME_SIZE - HEADROOM as usize;
 
 /// A stack of free frames. Dropping a pool with frames in it loses them, and counts them as leaked.
 #[must_use = "a dropped pool loses its frames"]
@@ -22,7 +25,7 @@ impl FramePool {
         self.free.pop().map(|index| Frame::empty(self.region, index))
     }
 
-    /// Gives a frame back.
+    /// Gives a frame back, and all chunks that hang behind it.
     ///
     /// A frame of another UMEM is refused and counted as leaked there.
     #[inline]
@@ -30,12 +33,45 @@ impl FramePool {
         let same = std::ptr::eq(frame.region(), self.region);
         debug_assert!(same, "a frame was given to the pool of another UMEM");
         if same {
-            let (index, _, _) = frame.into_parts();
-            self.free.push(index);
+            frame.release(|index| self.free.push(index));
         }
     }
 
-    /// Number of free frames.
+    /// Copies a frame, chunks behind its head included. `None` if there are too few free ones.
+    #[must_use]
+    pub fn copy(&mut self, frame: &Frame) -> Option<Frame> {
+        self.frame_of(frame.pieces())
+    }
+
+    /// Makes a frame of bytes, in as many chunks as they need. `None` if there are too few left.
+    #[must_use]
+    pub fn frame_of<'a>(&mut self, pieces: impl IntoIterator<Item = &'a [u8]>) -> Option<Frame> {
+        let mut frame = self.take()?;
+        for part in pieces.into_iter().flat_map(|piece| piece.chunks(FRESH_CAPACITY)) {
+            if frame.is_empty() {
+                // A part is no longer than what a fresh frame takes.
+                let _fits = frame.copy_from(part);
+                continue;
+            }
+            let Some(mut next) = self.take() else {
+                self.put(frame);
+                return None;
+            };
+            let _fits = next.copy_from(part);
+            if let Err(refused) = frame.append(next) {
+                self.put(refused);
+            }
+        }
+        Some(frame)
+    }
+
+    /// Brings a packet that lies in several chunks into one, if it fits into that of its head.
+    pub fn compact(&mut self, mut frame: Frame) -> Frame {
+        frame.compact(|index| self.free.push(index));
+        frame
+    }
+
+    /// Number of free frames, of one chunk each.
     #[must_use]
     pub fn len(&self) -> usize {
         self.free.len()

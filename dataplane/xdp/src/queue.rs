@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 mod bind;
 mod error;
+mod gather;
 
 pub use bind::WhyCopied;
 use bind::{bind_patiently, released};
 pub use error::QueueError;
+use gather::{Foreign, Gathering, index_of};
 
-use crate::frame::{FRAME_SIZE, Frame, HEADROOM};
+use crate::frame::{FRAME_SIZE, Frame, HEADROOM, Parts};
 use crate::interface::Interface;
 use crate::pool::FramePool;
 use crate::region::Region;
@@ -55,15 +57,18 @@ pub struct QueueConfig {
     pub fill_frames_max: u32,
     /// Zero-copy or not.
     pub copying: Copying,
+    /// Receive and send packets that are longer than a frame, in chained ones (`XDP_USE_SG`; Linux
+    /// 6.6). Without it the kernel drops them on receive.
+    pub chains: bool,
 }
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { ring_size: 2048, fill_frames_max: 1024, copying: Copying::IfNeeded }
+        Self { ring_size: 2048, fill_frames_max: 1024, copying: Copying::IfNeeded, chains: false }
     }
 }
 
-/// Frames of a queue that are with the kernel.
+/// Frames of a queue that are with the kernel, those of a packet that is not complete included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FramesHeld {
     /// To receive into, or received and not yet read.
@@ -116,6 +121,7 @@ pub struct Queue {
     why_copied: Option<WhyCopied>,
     held: FramesHeld,
     foreign_descriptors: u64,
+    gathering: Gathering,
 }
 
 impl Queue {
@@ -138,26 +144,38 @@ impl Queue {
         let name = interface.name();
         let refused = |source| QueueError::refused(name, queue_id, source);
         let unbound = Unbound::new(region, config.ring_size).map_err(refused)?;
-        let (socket, why_copied) = bind_patiently(unbound, name, queue_id, config.copying)
-            .map_err(|source| {
-                // The kernel's EINVAL has many causes; this one can be told apart.
-                let beyond = source.raw_os_error() == Some(libc::EINVAL)
-                    && Interface::open(name).is_ok_and(|now| queue_id >= now.rx_queue_count());
-                if beyond {
-                    return QueueError::NoSuchQueue { interface: name.to_owned(), queue_id };
-                }
-                if config.copying == Copying::Never
-                    && let Some(why) = WhyCopied::of(&source)
-                {
-                    return QueueError::NoZeroCopy { interface: name.to_owned(), queue_id, why };
-                }
-                refused(source)
-            })?;
+        let (socket, why_copied) = bind_patiently(
+            unbound,
+            name,
+            queue_id,
+            config.copying,
+            config.chains,
+        )
+        .map_err(|source| {
+            // The kernel's EINVAL has many causes; this one can be told apart.
+            let beyond = source.raw_os_error() == Some(libc::EINVAL)
+                && Interface::open(name).is_ok_and(|now| queue_id >= now.rx_queue_count());
+            if beyond {
+                return QueueError::NoSuchQueue { interface: name.to_owned(), queue_id };
+            }
+            if config.copying == Copying::Never
+                && let Some(why) = WhyCopied::of(&source)
+            {
+                return QueueError::NoZeroCopy { interface: name.to_owned(), queue_id, why };
+            }
+            let no_chains = [libc::EINVAL, libc::EOPNOTSUPP].map(Some);
+            if config.chains && no_chains.contains(&source.raw_os_error()) {
+                let interface = name.to_owned();
+                return QueueError::NoChains { interface, queue_id, source };
+            }
+            refused(source)
+        })?;
         let zero_copy = socket.zero_copy().map_err(refused)?;
+        let owner = region.new_owner();
         Ok(Self {
             socket,
             region,
-            owner: region.new_owner(),
+            owner,
             config: *config,
             interface_name: name.to_owned(),
             queue_id,
@@ -165,25 +183,29 @@ impl Queue {
             why_copied,
             held: FramesHeld::default(),
             foreign_descriptors: 0,
+            gathering: Gathering::new(region, owner),
         })
     }
 
-    /// Appends up to `max` received frames to `out`, in the order of arrival; tells how many.
+    /// Appends received frames to `out`, in the order of arrival; tells how many. Reads at most `max`
+    /// chunks: a packet of which there is more to come is kept until it is complete.
     #[inline]
     pub fn receive(&mut self, out: &mut Vec<Frame>, max: usize) -> usize {
-        let (region, owner) = (self.region, self.owner);
-        let (mut accepted, mut foreign) = (0, 0);
+        let Self { socket, gathering, .. } = self;
+        let (mut frames, mut chunks, mut foreign) = (0, 0, 0);
         let max = u32::try_from(max).unwrap_or(u32::MAX).min(self.config.ring_size);
-        self.socket.receive(max, |address, len| match locate(region, owner, address, len) {
-            Some(frame) => {
+        socket.receive(max, |address, len, goes_on| match gathering.next(address, len, goes_on) {
+            Ok(Some(frame)) => {
+                frames += 1;
+                chunks += frame.chunk_count();
                 out.push(frame);
-                accepted += 1;
             }
-            None => foreign += 1,
+            Ok(None) => {}
+            Err(Foreign) => foreign += 1,
         });
-        self.held.fill = self.held.fill.saturating_sub(accepted);
+        self.held.fill = self.held.fill.saturating_sub(chunks);
         self.foreign_descriptors += foreign;
-        accepted
+        frames
     }
 
     /// Tops up the kernel's stock of frames to receive into; tells how many it took from the pool.
@@ -215,32 +237,49 @@ impl Queue {
         taken
     }
 
-    /// Moves as many frames as fit from the front of `frames` to the tx ring, in order; tells how many.
+    /// Moves as many frames as fit from the front of `frames` to the tx ring, in order and each with
+    /// all of its chunks; tells how many.
     ///
     /// The rest stay in `frames`. Nothing is sent before [`Queue::kick`].
     #[inline]
     pub fn send(&mut self, frames: &mut Vec<Frame>) -> usize {
         let room = (self.config.ring_size as usize).saturating_sub(self.held.tx);
-        let want = u32::try_from(frames.len().min(room)).unwrap_or(u32::MAX);
+        let wanted = match self.config.chains {
+            false => frames.len(),
+            true => frames.iter().map(Frame::chunk_count).sum(),
+        };
+        let want = u32::try_from(wanted.min(room)).unwrap_or(u32::MAX);
         if want == 0 {
             return 0;
         }
-        let count = want.min(self.socket.tx_free(want));
-        let (region, owner) = (self.region, self.owner);
-        // A frame of another UMEM would name other memory here: it ends the batch, and stays.
-        let count = frames
-            .iter()
-            .take(count as usize)
-            .take_while(|frame| std::ptr::eq(frame.region(), region))
-            .count();
+        let free = want.min(self.socket.tx_free(want)) as usize;
+        let (region, owner, chains) = (self.region, self.owner, self.config.chains);
+        let mut chunks = 0;
+        // A frame of another UMEM would name other memory here: it ends the batch, and stays. So does
+        // a chain that the socket was not opened for.
+        let fits = |frame: &&Frame| {
+            let after = chunks + frame.chunk_count();
+            let fits = after <= free
+                && (chains || !frame.is_chained())
+                && std::ptr::eq(frame.region(), region);
+            chunks = if fits { after } else { chunks };
+            fits
+        };
+        let count = frames.iter().take_while(fits).count();
         let mut leaving = frames.drain(..count);
-        self.socket.transmit(u32::try_from(count).unwrap_or(0), || {
-            let (index, address, len) = leaving.next()?.into_parts();
+        let mut behind = None;
+        self.socket.transmit(u32::try_from(chunks).unwrap_or(0), || {
+            let Parts { index, place, next } = match behind.take() {
+                None => leaving.next()?.into_parts(),
+                Some(index) => Parts::of_chained(region, index),
+            };
+            behind = next;
             region.lend(index, owner);
-            Some((address, len))
+            let address = u64::from(index) * FRAME_SIZE as u64 + u64::from(place.offset);
+            Some((address, place.len.into(), next.is_some()))
         });
         drop(leaving);
-        self.held.tx += count;
+        self.held.tx += chunks;
         count
     }
 
@@ -371,6 +410,10 @@ impl Queue {
     pub fn close(mut self, pool: &mut FramePool) -> usize {
         debug_assert!(std::ptr::eq(pool.region(), self.region), "a pool of another UMEM");
         let mut count = self.drain_tx(pool);
+        if let Some(unfinished) = self.gathering.take_unfinished() {
+            count += unfinished.chunk_count();
+            pool.put(unfinished);
+        }
         let doubtful = self.zero_copy || self.held.tx > 0;
         let Self { socket, region, owner, interface_name, queue_id, .. } = self;
         drop(socket);
@@ -434,26 +477,4 @@ fn check(config: &QueueConfig) -> Result<(), QueueError> {
         return Err(QueueError::FillFrames { fill_frames_max, ring_size });
     }
     Ok(())
-}
-
-/// The frame that a received descriptor names, if this queue had lent it to the kernel.
-#[inline]
-fn locate(region: &'static Region, owner: u32, address: u64, len: u32) -> Option<Frame> {
-    let index = index_of(address)?;
-    let offset = u16::try_from(address % FRAME_SIZE as u64).ok()?;
-    if !region.reclaim(index, owner) {
-        return None;
-    }
-    match Frame::received(region, index, offset, len) {
-        Some(frame) => Some(frame),
-        None => {
-            region.count_leaked(1);
-            None
-        }
-    }
-}
-
-#[inline]
-fn index_of(address: u64) -> Option<u32> {
-    u32::try_from(address / FRAME_SIZE as u64).ok()
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 
+use crate::chain::Chains;
 use crate::frame::FRAME_SIZE;
 
 /// The owner number of a frame that user space holds: in a pool, or as a `Frame`.
@@ -26,6 +27,7 @@ pub(crate) struct Region {
     frame_count: u32,
     huge_pages: bool,
     owners: Vec<AtomicU32>,
+    chains: Chains,
     next_owner: AtomicU32,
     leaked: AtomicU64,
 }
@@ -66,6 +68,7 @@ impl Region {
             frame_count,
             huge_pages,
             owners,
+            chains: Chains::new(frame_count),
             next_owner: AtomicU32::new(OWNER_USER + 1),
             leaked: AtomicU64::new(0),
         };
@@ -99,6 +102,11 @@ impl Region {
         // SAFETY: index and offset are within bounds (above), so the result is inside the mapping or
         // one past its end.
         unsafe { self.base.as_ptr().cast::<u8>().add(distance) }
+    }
+
+    /// Which chunks hang together.
+    pub(crate) fn chains(&self) -> &Chains {
+        &self.chains
     }
 
     /// A number for a new queue, unique within the region.

@@ -147,9 +147,10 @@ impl Drop for Unbound {
 }
 
 impl Socket {
-    /// Hands every received descriptor, at most `max`, to `take(address, length)`.
+    /// Hands every received descriptor, at most `max`, to `take(address, length, goes_on)`; a packet
+    /// that goes on does so in the next one.
     #[inline]
-    pub(crate) fn receive(&mut self, max: u32, mut take: impl FnMut(u64, u32)) -> u32 {
+    pub(crate) fn receive(&mut self, max: u32, mut take: impl FnMut(u64, u32, bool)) -> u32 {
         // SAFETY: the rings live as long as `self`; `&mut self` excludes any other access.
         let ring = unsafe { &raw mut (*self.rings.as_ptr()).rx };
         let mut start = 0;
@@ -158,7 +159,8 @@ impl Socket {
         for position in 0..count {
             // SAFETY: peek gave us `count` entries from `start` on, until they are released.
             let descriptor = unsafe { *consumer_entry::<xdp_desc>(ring, start, position) };
-            take(descriptor.addr, descriptor.len);
+            let goes_on = descriptor.options & libc::XDP_PKT_CONTD != 0;
+            take(descriptor.addr, descriptor.len, goes_on);
         }
         // SAFETY: exactly the entries that were peeked, all of which have been read.
         unsafe { libxdp_sys::xsk_ring_cons__release(ring, count) };
@@ -189,20 +191,26 @@ impl Socket {
         unsafe { libxdp_sys::xsk_prod_nb_free(&raw mut (*self.rings.as_ptr()).tx, want) }
     }
 
-    /// Puts `count` descriptors (address, length) on the tx ring; the caller asked `tx_free` before.
+    /// Puts `count` descriptors (address, length, whether the packet goes on in the next one) on the
+    /// tx ring; the caller asked `tx_free` before.
     #[inline]
-    pub(crate) fn transmit(&mut self, count: u32, mut next: impl FnMut() -> Option<(u64, u32)>) {
+    pub(crate) fn transmit(
+        &mut self,
+        count: u32,
+        mut next: impl FnMut() -> Option<(u64, u32, bool)>,
+    ) {
         // SAFETY: as in `receive`.
         let ring = unsafe { &raw mut (*self.rings.as_ptr()).tx };
         let mut start = 0;
         // SAFETY: the ring is initialised.
         let reserved = unsafe { libxdp_sys::xsk_ring_prod__reserve(ring, count, &mut start) };
         for position in 0..reserved {
-            let Some((addr, len)) = next() else { break };
+            let Some((addr, len, goes_on)) = next() else { break };
+            let options = if goes_on { libc::XDP_PKT_CONTD } else { 0 };
             // SAFETY: reserve gave us `reserved` entries from `start` on, until they are submitted.
             unsafe {
                 *producer_entry::<xdp_desc>(ring, start, position) =
-                    xdp_desc { addr, len, options: 0 };
+                    xdp_desc { addr, len, options };
             }
         }
         // SAFETY: exactly the entries that were reserved, all of which have been written.

@@ -61,12 +61,15 @@ pub(super) fn bind_patiently(
     interface: &str,
     queue_id: u32,
     copying: Copying,
+    chains: bool,
 ) -> io::Result<(Socket, Option<WhyCopied>)> {
     let deadline = Instant::now() + BIND_PATIENCE;
     let mut mode = if copying == Copying::Always { libc::XDP_COPY } else { libc::XDP_ZEROCOPY };
+    // Older kernels refuse the flag, so only who needs it asks for it.
+    let chains = if chains { libc::XDP_USE_SG } else { 0 };
     let mut why_copied = None;
     loop {
-        let flags = libc::XDP_USE_NEED_WAKEUP | mode;
+        let flags = libc::XDP_USE_NEED_WAKEUP | mode | chains;
         let (back, error) = match unbound.bind(interface, queue_id, flags) {
             Ok(socket) => return Ok((socket, why_copied)),
             Err(refusal) => refusal,
@@ -94,7 +97,7 @@ pub(super) fn released(interface: &str, queue_id: u32) -> bool {
         return false;
     };
     let Ok(unbound) = Unbound::new(scratch, 64) else { return false };
-    match bind_patiently(unbound, interface, queue_id, Copying::Always) {
+    match bind_patiently(unbound, interface, queue_id, Copying::Always, false) {
         Ok(_) => true,
         // A device that is gone has been torn down as a whole.
         Err(error) => matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)),

@@ -61,6 +61,19 @@ pub enum QueueError {
         /// The queue.
         queue_id: u32,
     },
+    /// The kernel does not receive packets of several chunks there, in no mode.
+    #[error(
+        "queue {queue_id} of {interface} takes no packets that are longer than a frame: {source}; \
+         that needs Linux 6.6 or newer"
+    )]
+    NoChains {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue_id: u32,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Zero-copy was demanded and is not to be had.
     #[error(
         "queue {queue_id} of {interface} cannot do without copies: {why}; demand no mode, or `copy`"
