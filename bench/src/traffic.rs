@@ -230,6 +230,7 @@ impl Sink {
                 fallback: Fallback::Drop,
                 mode: None,
                 node_addresses: Vec::new(),
+                chains: false,
             };
             Gate::attach(&interface, &config).map_err(BenchError::failed("the sink's gate"))
         })??;

@@ -455,6 +455,7 @@ fn gate_config(
         fallback: request.fallback,
         mode: request.mode.gate_mode(),
         node_addresses: node_addresses(interface, request),
+        chains: false,
     }
 }
 

@@ -205,8 +205,7 @@ static ALWAYS_INLINE int is_node_frame(void *data, void *end, const struct gate_
 	return 0;
 }
 
-SEC("xdp")
-int sluice_gate(struct xdp_md *context)
+static ALWAYS_INLINE int decide(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data;
 	void *end = (void *)(long)context->data_end;
@@ -233,6 +232,22 @@ int sluice_gate(struct xdp_md *context)
 	}
 	count(COUNTER_FALLBACK_DROPPED);
 	return XDP_DROP;
+}
+
+SEC("xdp")
+int sluice_gate(struct xdp_md *context)
+{
+	return decide(context);
+}
+
+/*
+ * The same for an interface whose frames may lie in several buffers. What is read lies in the first,
+ * and so does all of it in practice; if not, the frame goes to the socket like any that cannot be read.
+ */
+SEC("xdp.frags")
+int sluice_gate_frags(struct xdp_md *context)
+{
+	return decide(context);
 }
 
 char gate_license[] SEC("license") = "Dual MIT/GPL";

@@ -13,11 +13,11 @@ use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use aya::EbpfLoader;
 use aya::maps::MapError;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
 
 mod error;
 mod maps;
@@ -97,6 +97,9 @@ pub struct GateConfig {
     ///
     /// In force before the first frame meets the gate, so the node is never cut off.
     pub node_addresses: Vec<IpAddr>,
+    /// Takes frames that are longer than a buffer of the driver, too (`xdp.frags`). Some drivers run
+    /// no gate at a long MTU without it; kernels before 5.18 do not have it.
+    pub chains: bool,
 }
 
 /// What the gate counted since it was first attached, over all processors and processes.
@@ -380,12 +383,7 @@ fn load_and_attach(
     maps.config
         .set(0, record(config.role, config.fallback, interface.mac()), 0)
         .map_err(|source| GateError::map(interface.name(), "config", source))?;
-    let program: &mut Xdp = ebpf
-        .program_mut("sluice_gate")
-        .ok_or_else(|| GateError::load(interface, "the object has no program sluice_gate"))?
-        .try_into()
-        .map_err(|error: ProgramError| GateError::load(interface, error))?;
-    program.load().map_err(|error| GateError::load(interface, error))?;
+    let program = load_program(&mut ebpf, interface, config.chains)?;
     let promiscuous = match config.role {
         GateRole::Uplink => Some(Promiscuous::hold(interface).map_err(|source| {
             GateError::Promiscuous { interface: interface.name().to_owned(), source }
@@ -393,7 +391,15 @@ fn load_and_attach(
         GateRole::Steer => None,
     };
     let (link, why_generic) = if adopt {
-        (replace(program, interface, pins)?, None)
+        match replace(program, interface, pins) {
+            // The kernel replaces either program by the other. But a driver may have let frames in
+            // since that only the gate with frags can take: the other end of a veth may still have
+            // the long MTU that this end had. Without it the old gate would stay, with no port.
+            Err(_) if !config.chains => {
+                (replace(load_program(&mut ebpf, interface, true)?, interface, pins)?, None)
+            }
+            replaced => (replaced?, None),
+        }
     } else {
         attach_new(program, interface, config.mode, pins)?
     };
@@ -410,6 +416,22 @@ fn load_and_attach(
         _promiscuous: promiscuous,
         link,
     })
+}
+
+/// Loads the gate, for frames in several buffers or for those in one.
+fn load_program<'a>(
+    ebpf: &'a mut Ebpf,
+    interface: &Interface,
+    chains: bool,
+) -> Result<&'a mut Xdp, GateError> {
+    let name = if chains { "sluice_gate_frags" } else { "sluice_gate" };
+    let program: &mut Xdp = ebpf
+        .program_mut(name)
+        .ok_or_else(|| GateError::load(interface, format!("the object has no program {name}")))?
+        .try_into()
+        .map_err(|error: ProgramError| GateError::load(interface, error))?;
+    program.load().map_err(|error| GateError::load(interface, error))?;
+    Ok(program)
 }
 
 /// Puts the new program in the place of the old one, on the same link, at once.

@@ -287,6 +287,7 @@ fn child_that_holds_a_gate() {
         fallback,
         mode: None,
         node_addresses: Vec::new(),
+        chains: false,
     };
     let interface = Interface::open("veth-a").unwrap();
     let mut gate = Gate::attach(&interface, &config).unwrap();

@@ -217,6 +217,7 @@ impl Trunk {
             fallback: Fallback::Drop,
             mode: None,
             node_addresses: Vec::new(),
+            chains: false,
         };
         let open = || {
             let interface = Interface::open(interface).unwrap();

@@ -59,7 +59,8 @@ pub enum GateError {
     },
     /// The program does not load.
     #[error(
-        "the gate program does not load for {interface}: {source}; Linux 5.10 or newer is needed"
+        "the gate program does not load for {interface}: {source}; Linux 5.10 or newer is needed, \
+         and 5.18 for an MTU above 3500"
     )]
     Load {
         /// The interface.

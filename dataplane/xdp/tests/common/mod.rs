@@ -28,15 +28,20 @@ pub struct Bed {
     pub pod: Namespace,
     pub node: Namespace,
     pub pins: PathBuf,
+    pub mtu: u32,
     pub lab: Lab,
 }
 
 impl Bed {
     pub fn new(name: &str, queues: u32) -> Self {
+        Self::with_mtu(name, queues, 1500)
+    }
+
+    pub fn with_mtu(name: &str, queues: u32, mtu: u32) -> Self {
         let lab = Lab::new(name).unwrap();
         let (pod, node) = (lab.namespace("pod").unwrap(), lab.namespace("node").unwrap());
         let pins = lab.bpffs().unwrap();
-        let bed = Self { pod, node, pins, lab };
+        let bed = Self { pod, node, pins, mtu, lab };
         bed.cable(queues);
         bed
     }
@@ -46,6 +51,7 @@ impl Bed {
             mac_a: Some(POD_MAC),
             mac_b: Some(NODE_MAC),
             queues,
+            mtu: self.mtu,
             ..VethOptions::default()
         };
         self.lab.veth(&self.pod, "eth0", &self.node, "veth-a", &options).unwrap();
@@ -56,7 +62,18 @@ impl Bed {
 
     pub fn config(&self, role: GateRole, fallback: Fallback) -> GateConfig {
         let node_addresses = vec!["10.0.0.2".parse().unwrap()];
-        GateConfig { pin_dir: self.pins.clone(), role, fallback, mode: None, node_addresses }
+        GateConfig {
+            pin_dir: self.pins.clone(),
+            role,
+            fallback,
+            mode: None,
+            node_addresses,
+            chains: self.is_jumbo(),
+        }
+    }
+
+    pub fn is_jumbo(&self) -> bool {
+        self.mtu > 3500
     }
 
     pub fn interface(&self) -> Interface {
@@ -71,7 +88,9 @@ impl Bed {
 
     pub fn bind(&self, umem: &Umem, queue_id: u32) -> Queue {
         let interface = self.interface();
-        let config = QueueConfig { ring_size: 256, fill_frames_max: 128, ..QueueConfig::default() };
+        let chains = self.is_jumbo();
+        let config =
+            QueueConfig { ring_size: 256, fill_frames_max: 128, chains, ..QueueConfig::default() };
         self.node.run(|| Queue::bind(umem, &interface, queue_id, &config)).unwrap().unwrap()
     }
 
@@ -82,7 +101,8 @@ impl Bed {
             .pod
             .run(|| {
                 let interface = Interface::open("eth0").unwrap();
-                Queue::bind(&umem, &interface, 0, &QueueConfig::default())
+                let config = QueueConfig { chains: self.is_jumbo(), ..QueueConfig::default() };
+                Queue::bind(&umem, &interface, 0, &config)
             })
             .unwrap()
             .unwrap();
@@ -98,8 +118,7 @@ pub struct Sender {
 
 impl Sender {
     pub fn send(&mut self, packet: &[u8]) {
-        let mut frame = self.pool.take().unwrap();
-        assert!(frame.copy_from(packet));
+        let frame = self.pool.frame_of([packet]).unwrap();
         let mut frames = vec![frame];
         assert_eq!(self.queue.send(&mut frames), 1);
         let sent = wait_until(PATIENCE, || {
@@ -132,7 +151,7 @@ pub fn receive(queue: &mut Queue, pool: &mut FramePool, want: usize) -> Vec<Vec<
         queue.receive(&mut frames, 64);
         for frame in frames.drain(..) {
             if frame.get(12..14) == Some(&TEST_TYPE) {
-                packets.push(frame.to_vec());
+                packets.push(frame.pieces().flatten().copied().collect());
             }
             pool.put(frame);
         }
