@@ -126,7 +126,8 @@ reasons! {
     /// The port sends more broadcasts, multicasts and frames to unknown destinations than it may,
     /// or a pod more ARP and neighbour discovery.
     FloodLimited = "flood_limited",
-    /// The frame does not fit the MTU of the port that it should leave by.
+    /// The frame does not fit the MTU of the port that it should leave by, or lies in more pieces of
+    /// memory than a frame of any port.
     TooBig = "too_big",
     /// The port that the frame should leave by has been removed.
     PortGone = "port_gone",

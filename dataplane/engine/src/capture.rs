@@ -19,7 +19,7 @@ use arc_swap::ArcSwapOption;
 use crossbeam::queue::ArrayQueue;
 use sluice_core::drop::DropReason;
 use sluice_core::time::Time;
-use sluice_xdp::{FRAME_SIZE, Frame};
+use sluice_xdp::Frame;
 
 use crate::clock::{Clock, Wall};
 use crate::engine::WORKERS_MAX;
@@ -27,8 +27,12 @@ use crate::error::EngineError;
 use crate::port::Port;
 use crate::worker::Worker;
 
-/// Captures under way at most. Together they hold 16 MiB.
+/// Captures under way at most. Together they hold 36 MiB.
 pub const CAPTURES_MAX: usize = 4;
+
+/// Bytes of a frame that are kept at most: no port sends longer ones, Ethernet header and tags
+/// included.
+pub const SNAP_LEN_MAX: usize = 9_022;
 
 /// Frames of one capture that wait to be taken at most.
 const SLOTS_MAX: usize = 1024;
@@ -46,7 +50,7 @@ pub struct CaptureSpec {
     pub reasons: Vec<DropReason>,
     /// Frames after which the capture is over.
     pub count: u64,
-    /// Bytes of each frame that are kept at most. No frame has more than [`FRAME_SIZE`].
+    /// Bytes of each frame that are kept, [`SNAP_LEN_MAX`] at most.
     pub snap_len: usize,
     /// Time after which the capture is over.
     pub duration: Duration,
@@ -113,7 +117,7 @@ struct Ring {
 
 /// A frame that is being dropped.
 pub(crate) struct Dropped<'a> {
-    pub(crate) frame: &'a [u8],
+    pub(crate) frame: &'a Frame,
     /// The port that accounts for it.
     pub(crate) port: Option<&'a Arc<Port>>,
     pub(crate) reason: DropReason,
@@ -199,7 +203,7 @@ impl Ring {
         // One more for each worker: all may hold one and only then see that the count is reached.
         let wanted = usize::try_from(spec.count).unwrap_or(SLOTS_MAX);
         let slots = wanted.saturating_add(WORKERS_MAX).min(SLOTS_MAX);
-        let snap_len = spec.snap_len.min(FRAME_SIZE);
+        let snap_len = spec.snap_len.min(SNAP_LEN_MAX);
         let ring = Self {
             reasons: std::array::from_fn(|index| {
                 spec.reasons.is_empty() || spec.reasons.iter().any(|it| it.index() == index)
@@ -241,8 +245,11 @@ impl Ring {
         }
         let Dropped { frame, port, reason, worker, time } = *dropped;
         slot.bytes.clear();
-        slot.bytes.extend_from_slice(frame.get(..self.snap_len).unwrap_or(frame));
-        let (port, len) = (port.cloned(), frame.len());
+        for piece in frame.pieces() {
+            let room = self.snap_len - slot.bytes.len();
+            slot.bytes.extend_from_slice(piece.get(..room).unwrap_or(piece));
+        }
+        let (port, len) = (port.cloned(), frame.packet_len());
         // Either queue has room for every slot that there is.
         let _ = self.filled.push(Slot { time, port, reason, worker, len, bytes: slot.bytes });
     }

@@ -11,6 +11,7 @@ use sluice_core::packet::{Fragment, Packet};
 use sluice_core::time::Time;
 use sluice_xdp::Frame;
 
+use crate::chained;
 use crate::desk::Handover;
 use crate::fdb::{Sighting, SourceCheck};
 use crate::flood::Bucket;
@@ -69,6 +70,13 @@ impl Worker {
     /// worker.
     #[inline]
     pub(crate) fn receive(&mut self, scene: &Scene, frame: Frame, from: PortId, now: Time) {
+        let frame = match frame.is_chained() {
+            false => frame,
+            true => match chained::take_in(&mut self.pool, frame) {
+                Ok(frame) => frame,
+                Err((frame, reason)) => return self.discard(scene, frame, from, reason),
+            },
+        };
         let context = match self.read_whole(scene, &frame, from) {
             Ok(context) => context,
             Err(reason) => return self.discard(scene, frame, from, reason),
@@ -107,7 +115,7 @@ impl Worker {
         if context.fragment.is_some() {
             return self.fragment(context, frame, now);
         }
-        let way = self.way(context, frame.len(), now);
+        let way = self.way(context, frame.packet_len(), now);
         self.send_on_its_way(context, frame, way, now);
     }
 
@@ -120,7 +128,7 @@ impl Worker {
         from: PortId,
     ) -> Result<Context<'a>, DropReason> {
         let port = scene.port(from).ok_or(DropReason::PortGone)?;
-        let packet = Packet::parse(frame)?;
+        let packet = chained::read(frame, Packet::parse_pieces)?;
         let network = port.network_of(packet.vlan).ok_or(match packet.vlan {
             Some(0) => DropReason::PriorityTag,
             _ => DropReason::ForeignVlan,
@@ -139,7 +147,9 @@ impl Worker {
         from: PortId,
     ) -> Result<Context<'a>, DropReason> {
         let context = self.read(scene, frame, from)?;
-        let is_whole = |ip| checksum::is_whole(frame, ip, context.port.spec.partial_checksums);
+        let partial = context.port.spec.partial_checksums;
+        let is_whole =
+            |ip| chained::read(frame, |pieces| checksum::is_whole_in(pieces, ip, partial));
         if self.verify_checksums && !context.packet.ip().is_none_or(is_whole) {
             return Err(DropReason::BadChecksum);
         }
@@ -260,7 +270,7 @@ impl Worker {
 
     fn transmit(&mut self, context: &Context<'_>, mut frame: Frame, to: PortId) {
         if context.port.spec.partial_checksums {
-            checksum::complete(&mut frame, &context.packet);
+            chained::complete_checksum(&mut frame, &context.packet);
         }
         self.retag_and_enqueue(context, frame, to);
     }
@@ -278,12 +288,12 @@ impl Worker {
     /// Sends a copy to each port that may have one, the frame itself to the last.
     fn flood(&mut self, context: &Context<'_>, mut frame: Frame, now: Time, to_pods: bool) {
         if context.port.spec.partial_checksums {
-            checksum::complete(&mut frame, &context.packet);
+            chained::complete_checksum(&mut frame, &context.packet);
         }
         let mut last = None;
         let mut reason = DropReason::UnknownDestination;
         for &to in context.scene.members(context.network) {
-            match self.may_flood(context, to, frame.len(), now, to_pods) {
+            match self.may_flood(context, to, frame.packet_len(), now, to_pods) {
                 Flood::Yes => {}
                 Flood::Refused(refusal) => {
                     reason = refusal;
@@ -306,12 +316,7 @@ impl Worker {
         if let Some(counters) = counters {
             counters.flood_copies.add(1);
         }
-        // A frame always fits into a frame; only the pool can fail.
-        let copy = self.pool.take().map(|mut copy| {
-            let _fits = copy.copy_from(frame);
-            copy
-        });
-        match copy {
+        match self.pool.copy(frame) {
             Some(copy) => self.retag_and_enqueue(context, copy, to),
             None => {
                 if let Some(counters) = counters {

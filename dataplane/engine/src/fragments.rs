@@ -31,14 +31,15 @@ struct Noted {
 impl Worker {
     /// Judges a fragment of a datagram that this worker owns.
     pub(crate) fn fragment(&mut self, context: &Context<'_>, frame: Frame, now: Time) {
-        let Noted { account, datagram, part } = match self.accept(context, frame.len(), now) {
+        let Noted { account, datagram, part } = match self.accept(context, frame.packet_len(), now)
+        {
             Ok(noted) => noted,
             Err(reason) => return self.discard(context.scene, frame, context.from, reason),
         };
         let is_early = match part {
             Part::First => return self.first_fragment(context, frame, datagram, now),
             Part::Behind { revision } => {
-                let way = self.way_of_continuation(context, frame.len(), revision, now);
+                let way = self.way_of_continuation(context, frame.packet_len(), revision, now);
                 return self.send_on_its_way(context, frame, way, now);
             }
             Part::Pending => false,
@@ -95,7 +96,7 @@ impl Worker {
         frame: Frame,
         now: Time,
     ) -> Option<u64> {
-        let way = self.way(context, frame.len(), now);
+        let way = self.way(context, frame.packet_len(), now);
         let admitted = way.as_ref().ok().map(|_| context.scene.table.revision());
         self.send_on_its_way(context, frame, way, now);
         admitted
@@ -149,7 +150,7 @@ impl Worker {
         };
         let way = match part {
             Ok(Part::Behind { revision }) => {
-                self.way_of_continuation(&context, frame.len(), revision, now)
+                self.way_of_continuation(&context, frame.packet_len(), revision, now)
             }
             Ok(_) => Err(DropReason::FragmentWithoutFirst),
             Err(reason) => Err(reason),

@@ -7,7 +7,7 @@ use sluice_xdp::{Frame, FramePool, Queue, QueueReport};
 
 /// The rings of one queue of one port.
 pub trait QueueIo: Send {
-    /// Takes at most `max` received frames, in order, to the end of `frames`.
+    /// Takes at most `max` received frames, in order, to the end of `frames`; tells how many.
     fn receive(&mut self, frames: &mut Vec<Frame>, max: usize) -> usize;
 
     /// Gives the queue free frames to receive into.
@@ -28,7 +28,7 @@ pub trait QueueIo: Send {
     /// Takes back frames that have left.
     fn complete(&mut self, pool: &mut FramePool);
 
-    /// Frames that the queue holds.
+    /// Chunks of packet memory that the queue holds.
     fn held(&self) -> usize;
 
     /// Ends the queue and gives back every frame that it holds.
@@ -103,6 +103,10 @@ pub mod memory {
     #[derive(Debug)]
     pub struct MemoryQueue {
         wire: Wire,
+        /// Bytes that each chunk takes of a packet that is received.
+        piece_len: usize,
+        /// A packet for which too few chunks are left.
+        stuck: Option<Vec<u8>>,
         fill: Vec<Frame>,
         fill_len_max: usize,
         sent: Vec<Frame>,
@@ -112,12 +116,21 @@ pub mod memory {
         /// A wire that holds at most `len` frames each way, and the queue on it.
         #[must_use]
         pub fn new(len: usize) -> (Self, MemoryQueue) {
+            Self::with_piece_len(len, 3840)
+        }
+
+        /// The same, with packets that are longer than `piece_len` (1 to 3840) received in several
+        /// chunks.
+        #[must_use]
+        pub fn with_piece_len(len: usize, piece_len: usize) -> (Self, MemoryQueue) {
             let wire = Self {
                 inbound: Arc::new(ArrayQueue::new(len)),
                 outbound: Arc::new(ArrayQueue::new(len)),
             };
             let queue = MemoryQueue {
                 wire: wire.clone(),
+                piece_len: piece_len.clamp(1, 3840),
+                stuck: None,
                 fill: Vec::new(),
                 fill_len_max: len,
                 sent: Vec::new(),
@@ -137,18 +150,35 @@ pub mod memory {
         }
     }
 
+    impl MemoryQueue {
+        /// A chunk with these bytes, which are no more than fit.
+        fn next(&mut self, piece: &[u8]) -> Option<Frame> {
+            let mut frame = self.fill.pop()?;
+            let _fits = frame.copy_from(piece);
+            Some(frame)
+        }
+    }
+
     impl QueueIo for MemoryQueue {
         fn receive(&mut self, frames: &mut Vec<Frame>, max: usize) -> usize {
             let mut count = 0;
             while count < max && !self.fill.is_empty() {
-                let Some(bytes) = self.wire.inbound.pop() else { break };
-                let Some(mut frame) = self.fill.pop() else { break };
-                if frame.copy_from(&bytes) {
-                    frames.push(frame);
-                    count += 1;
-                } else {
-                    self.fill.push(frame);
+                let Some(bytes) = self.stuck.take().or_else(|| self.wire.inbound.pop()) else {
+                    break;
+                };
+                let mut pieces = bytes.chunks(self.piece_len);
+                if pieces.len() > self.fill.len() {
+                    self.stuck = Some(bytes);
+                    break;
                 }
+                let Some(mut frame) = self.next(pieces.next().unwrap_or_default()) else { break };
+                for piece in pieces {
+                    if let Some(Err(refused)) = self.next(piece).map(|next| frame.append(next)) {
+                        self.fill.push(refused);
+                    }
+                }
+                frames.push(frame);
+                count += 1;
             }
             count
         }
@@ -165,7 +195,7 @@ pub mod memory {
             let count = room.min(frames.len());
             for frame in frames.drain(..count) {
                 // Only this queue pushes, so the room cannot have gone.
-                let _ = self.wire.outbound.push(frame.to_vec());
+                let _ = self.wire.outbound.push(frame.pieces().flatten().copied().collect());
                 self.sent.push(frame);
             }
             count
@@ -186,7 +216,7 @@ pub mod memory {
         }
 
         fn held(&self) -> usize {
-            self.fill.len() + self.sent.len()
+            self.fill.iter().chain(&self.sent).map(Frame::chunk_count).sum()
         }
 
         fn close(mut self: Box<Self>, pool: &mut FramePool) {

@@ -19,6 +19,7 @@
 #[cfg(not(all(test, loom)))]
 mod bell;
 pub mod capture;
+mod chained;
 pub mod clock;
 pub mod counters;
 mod desk;

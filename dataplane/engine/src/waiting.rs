@@ -59,8 +59,9 @@ impl WaitingRoom {
         Self { all: Vec::with_capacity(WAITING_MAX), shares: Vec::with_capacity(WAITING_MAX) }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
+    /// Chunks of packet memory that all of them take.
+    pub(crate) fn chunk_count(&self) -> usize {
+        self.all.iter().map(|waiting| waiting.frame.chunk_count()).sum()
     }
 
     /// Takes one in. Returns the one that has no room: this, or another that gives way to it.
@@ -240,7 +241,7 @@ mod tests {
         while let Some(waiting) = bed.room.take_late(patience) {
             bed.pool.put(waiting.frame);
         }
-        assert_eq!(bed.room.len(), 0);
+        assert_eq!(bed.room.all.len(), 0);
     }
 
     #[test]
@@ -266,7 +267,7 @@ mod tests {
                 assert_eq!(bed.admit(account, 0, true), None);
             }
         }
-        assert_eq!(bed.room.len(), WAITING_MAX);
+        assert_eq!(bed.room.all.len(), WAITING_MAX);
         // Newcomers get room until they have as much as anybody else.
         let mut given = 0;
         while let Some(loser) = bed.admit(9, 1, true) {
@@ -277,7 +278,7 @@ mod tests {
             given += 1;
         }
         assert!((50..=53).contains(&given), "a fifth of it: {given}");
-        assert_eq!(bed.room.len(), WAITING_MAX);
+        assert_eq!(bed.room.all.len(), WAITING_MAX);
         // What is being judged gets what early ones have, up to its own bound.
         for account in [5, 6] {
             for _ in 0..PENDING_MAX {

@@ -279,10 +279,11 @@ impl Worker {
         self.connections.forget(account, from, FORGET_LEN)
     }
 
-    /// Every frame that this worker or its queues hold.
+    /// Every chunk of packet memory that this worker or its queues hold.
     fn census(&self) -> usize {
-        let queues: usize = self.queues.iter().map(|queue| queue.io.held() + queue.tx.len()).sum();
-        queues + self.pool.len() + self.waiting.len()
+        let queues: usize =
+            self.queues.iter().map(|queue| queue.io.held() + chunks(&queue.tx)).sum();
+        queues + self.pool.len() + self.waiting.chunk_count()
     }
 
     fn list_connections(&self, from: usize, mut list: Vec<Connection>, now: Time) -> Slice {
@@ -332,7 +333,7 @@ impl Worker {
         match scene.port(from).and_then(|port| port.counters(self.index)) {
             Some(counters) if count > 0 => {
                 counters.rx_frames.add(count as u64);
-                counters.rx_bytes.add(batch.iter().map(|frame| frame.len() as u64).sum());
+                counters.rx_bytes.add(batch.iter().map(|frame| frame.packet_len() as u64).sum());
             }
             Some(_) => {}
             // The port is being removed: what still comes in was never received.
@@ -473,6 +474,11 @@ impl Worker {
     }
 }
 
+/// Chunks of packet memory that frames take.
+fn chunks(frames: &[Frame]) -> usize {
+    frames.iter().map(Frame::chunk_count).sum()
+}
+
 /// Sends what has gathered for a queue. What finds no room after one more attempt is dropped.
 fn flush_queue(
     queue: &mut OwnQueue,
@@ -482,7 +488,7 @@ fn flush_queue(
     worker: usize,
     time: Time,
 ) {
-    let mut bytes: u64 = queue.tx.iter().map(|frame| frame.len() as u64).sum();
+    let mut bytes: u64 = queue.tx.iter().map(|frame| frame.packet_len() as u64).sum();
     let mut sent = queue.io.send(&mut queue.tx);
     let mut kicked = queue.io.kick();
     if !queue.tx.is_empty() {
@@ -493,7 +499,7 @@ fn flush_queue(
     if let Err(error) = kicked {
         tracing::debug!(%error, "a queue did not send");
     }
-    bytes -= queue.tx.iter().map(|frame| frame.len() as u64).sum::<u64>();
+    bytes -= queue.tx.iter().map(|frame| frame.packet_len() as u64).sum::<u64>();
     let port = scene.port(queue.port);
     let counters = port.and_then(|port| port.counters(worker));
     if let Some(counters) = counters {

@@ -1,13 +1,21 @@
 //! Captures without workers: the test offers what is dropped, and says when.
 
+use std::cell::RefCell;
+
+use sluice_xdp::{FramePool, Umem};
+
 use super::*;
+
+thread_local! {
+    static POOL: RefCell<FramePool> = RefCell::new(Umem::in_memory(4).unwrap().1);
+}
 
 fn spec(count: u64) -> CaptureSpec {
     CaptureSpec {
         ports: Vec::new(),
         reasons: Vec::new(),
         count,
-        snap_len: FRAME_SIZE,
+        snap_len: SNAP_LEN_MAX,
         duration: Duration::from_secs(3600),
     }
 }
@@ -18,7 +26,11 @@ fn begin(captures: &Arc<Captures>, spec: CaptureSpec) -> Capture {
 
 fn offer(captures: &Captures, frame: &[u8], worker: usize, time: Time) {
     let reason = DropReason::NoConnection;
-    captures.offer(&Dropped { frame, port: None, reason, worker, time });
+    POOL.with_borrow_mut(|pool| {
+        let frame = pool.frame_of([frame]).unwrap();
+        captures.offer(&Dropped { frame: &frame, port: None, reason, worker, time });
+        pool.put(frame);
+    });
 }
 
 /// The first byte of each frame.
@@ -168,4 +180,16 @@ fn a_capture_that_ends_under_drops_leaves_nothing_with_the_workers() {
         stop.store(true, Relaxed);
     });
     assert_eq!(captures.owned.load(Relaxed), 0);
+}
+
+#[test]
+fn a_frame_of_several_chunks_is_captured_whole_or_up_to_what_is_kept() {
+    let all: Vec<u8> = (0..9014u32).map(|n| n.to_le_bytes()[0]).collect();
+    for snap_len in [60, 3840, 3841, 9013, 9014, SNAP_LEN_MAX, 65_535] {
+        let captures = Arc::default();
+        let mut capture = begin(&captures, CaptureSpec { snap_len, ..spec(10) });
+        offer(&captures, &all, 0, Time(0));
+        let frames = capture.take(1);
+        assert_eq!((frames[0].len, &frames[0].bytes[..]), (9014, &all[..snap_len.min(9014)]));
+    }
 }
