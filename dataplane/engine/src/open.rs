@@ -26,8 +26,12 @@ use crate::port::{PortKind, PortSpec};
 use placement::{Nearness, place};
 use tend::Waiting;
 
-/// The longest MTU whose frames fit into a chunk of packet memory.
-pub const MTU_MAX: u32 = 3_500;
+/// The longest MTU of a port.
+pub const MTU_MAX: u32 = 9_000;
+
+/// The longest MTU whose frames fit into a chunk of packet memory. For a longer one kernel and
+/// driver must give and take a packet in several.
+pub const CHUNK_MTU_MAX: u32 = 3_500;
 
 /// Frames that each worker needs to have in its hands and on transmit rings.
 const FRAMES_UNDER_WAY: usize = 1024;
@@ -111,15 +115,28 @@ pub enum OpenError {
     /// The interface is down.
     #[error("interface {0} is down; bring it up with `ip link set {0} up`")]
     Down(String),
-    /// Frames of this size do not fit into packet memory.
+    /// Frames of this size are longer than Sluice takes.
     #[error(
-        "interface {name} has MTU {mtu}; Sluice takes {MTU_MAX} at most: `ip link set {name} mtu 1500`"
+        "interface {name} has MTU {mtu}; Sluice takes {MTU_MAX} at most: `ip link set {name} mtu {MTU_MAX}`"
     )]
     Mtu {
         /// The interface.
         name: String,
         /// Its MTU.
         mtu: u32,
+    },
+    /// Frames of this size take several chunks of packet memory, which kernel or driver refuse.
+    #[error(
+        "interface {name} has MTU {mtu}, and this kernel or its driver gives no frames that long: \
+         {source}; `ip link set {name} mtu {CHUNK_MTU_MAX}` or less"
+    )]
+    Jumbo {
+        /// The interface.
+        name: String,
+        /// Its MTU.
+        mtu: u32,
+        /// What was refused.
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The NIC takes VLAN tags out of frames, so that a frame of any VLAN looks like an untagged one.
     #[error(
@@ -288,7 +305,8 @@ impl Ports {
     ) -> Result<(Gate, Interface, Vec<PlacedQueue>), OpenError> {
         let interface = Interface::open(&request.interface)?;
         check(&interface)?;
-        let mut gate = Gate::attach(&interface, &gate_config(&self.pin_dir, &interface, request))?;
+        let mut gate = Gate::attach(&interface, &gate_config(&self.pin_dir, &interface, request))
+            .map_err(|error| refused_gate(&interface, error))?;
         match self.bind_all(ports, &mut gate, request) {
             Ok((interface, queues)) => {
                 tell_mode(&gate, request);
@@ -316,11 +334,13 @@ impl Ports {
         }
         let config = queue_config(&request.kind);
         self.check_frames(ports, &interface, &config)?;
-        let config = QueueConfig { copying: request.mode.copying(gate.mode()), ..config };
+        let copying = request.mode.copying(gate.mode());
+        let config = QueueConfig { copying, chains: needs_chains(&interface), ..config };
         let workers = self.workers_of(&interface, request);
         let mut queues = Vec::new();
         for (queue_id, worker) in (0..count).zip(workers) {
-            let queue = Queue::bind(self.engine.umem(), &interface, queue_id, &config)?;
+            let queue = Queue::bind(self.engine.umem(), &interface, queue_id, &config)
+                .map_err(|error| refused_queue(&interface, error))?;
             if let Some(why) = queue.why_copied() {
                 tracing::info!(port = name, queue = queue_id, %why, "the queue copies its frames");
             }
@@ -440,6 +460,33 @@ fn check(interface: &Interface) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Whether frames of an interface may take more than one chunk of packet memory.
+fn needs_chains(interface: &Interface) -> bool {
+    interface.mtu() > CHUNK_MTU_MAX
+}
+
+fn refused_gate(interface: &Interface, error: GateError) -> OpenError {
+    match error {
+        GateError::Load { .. } if needs_chains(interface) => jumbo(interface, error),
+        _ => error.into(),
+    }
+}
+
+fn refused_queue(interface: &Interface, error: QueueError) -> OpenError {
+    match error {
+        QueueError::NoChains { .. } => jumbo(interface, error),
+        _ => error.into(),
+    }
+}
+
+fn jumbo(
+    interface: &Interface,
+    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> OpenError {
+    let (name, mtu) = (interface.name().to_owned(), interface.mtu());
+    OpenError::Jumbo { name, mtu, source: source.into() }
+}
+
 fn gate_config(
     pin_dir: &std::path::Path,
     interface: &Interface,
@@ -455,7 +502,7 @@ fn gate_config(
         fallback: request.fallback,
         mode: request.mode.gate_mode(),
         node_addresses: node_addresses(interface, request),
-        chains: false,
+        chains: needs_chains(interface),
     }
 }
 
