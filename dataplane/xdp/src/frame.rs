@@ -25,7 +25,8 @@ pub const HEADROOM: u16 = 256;
 
 /// The most pieces of a packet that is sent on. 9,000 bytes with their Ethernet header and tags are
 /// 9,022; they fill five buffers of 2,048 bytes, the smallest that AF_XDP has and the half page that
-/// drivers receive into. In the kernel's copy mode they are three. Drivers without copies send eight.
+/// drivers receive into. In the kernel's copy mode they are three. Intel's drivers send eight without a
+/// copy.
 pub const PIECES_MAX: usize = 5;
 
 /// `FRAME_SIZE` in the width of a frame's own fields.
