@@ -116,6 +116,7 @@ fn a_gate_without_a_daemon_is_told() {
             role: GateRole::Steer,
             fallback: Fallback::Drop,
             mode: Some(GateMode::Generic),
+            chains: false,
             node_addresses: Vec::new(),
         };
         Gate::attach(&Interface::open("veth-a").unwrap(), &config).unwrap()
