@@ -59,6 +59,14 @@ impl<'a> Pieces<'a> {
     /// The `len` bytes from `offset` on; `None` if that is behind the head, or they are not there.
     #[inline]
     pub(crate) fn within(&self, offset: usize, len: usize) -> Option<Self> {
+        if self.is_one() {
+            return self.head.get(offset..offset + len).map(Self::from);
+        }
+        self.within_several(offset, len)
+    }
+
+    #[cold]
+    fn within_several(&self, offset: usize, len: usize) -> Option<Self> {
         let Self { head, tail, len: there } = self.starting_at(offset)?;
         if len > there {
             return None;

@@ -18,8 +18,8 @@ const SCTP_HEADER_LEN: usize = 12;
 #[inline]
 pub(super) fn parse(header: &IpHeader, packet: &Pieces<'_>) -> Result<Transport, DropReason> {
     match header.protocol {
-        TCP => tcp(packet).map(Transport::Tcp),
-        UDP => udp(packet, header.fragment.is_some()).map(Transport::Udp),
+        TCP => tcp(packet.head(), packet.len()).map(Transport::Tcp),
+        UDP => udp(packet.head(), packet.len(), header.fragment.is_some()).map(Transport::Udp),
         SCTP => sctp(packet, header.fragment.is_some()).map(Transport::Sctp),
         ICMP if header.source.is_ipv4() => icmp::parse_v4(packet.head()),
         ICMPV6 if header.source.is_ipv6() => match icmp::parse_v6(packet.head())? {
@@ -31,15 +31,14 @@ pub(super) fn parse(header: &IpHeader, packet: &Pieces<'_>) -> Result<Transport,
     }
 }
 
-fn tcp(packet: &Pieces<'_>) -> Result<Segment, DropReason> {
+fn tcp(bytes: &[u8], packet_len: usize) -> Result<Segment, DropReason> {
     let malformed = DropReason::MalformedTcp;
-    let bytes = packet.head();
     let header = TcpHeaderSlice::from_slice(bytes).map_err(|_| malformed)?;
     let flags = TcpFlags(bytes.get(13).copied().unwrap_or_default());
     if !flags.is_possible() {
         return Err(DropReason::InvalidTcpFlags);
     }
-    let payload_len = packet.len().checked_sub(header.slice().len()).ok_or(malformed)?;
+    let payload_len = packet_len.checked_sub(header.slice().len()).ok_or(malformed)?;
     Ok(Segment {
         ports: Ports { source: header.source_port(), destination: header.destination_port() },
         flags,
@@ -59,13 +58,12 @@ fn window_scale(header: &TcpHeaderSlice<'_>) -> Option<u8> {
     })
 }
 
-fn udp(packet: &Pieces<'_>, is_fragment: bool) -> Result<Ports, DropReason> {
-    let bytes = packet.head();
+fn udp(bytes: &[u8], packet_len: usize, is_fragment: bool) -> Result<Ports, DropReason> {
     let header = bytes.first_chunk::<8>().ok_or(DropReason::MalformedUdp)?;
     let [_, _, _, _, len_high, len_low, _, _] = *header;
     let len = usize::from(u16::from_be_bytes([len_high, len_low]));
     // The length is that of the whole datagram, of which a fragment holds a part.
-    if len < header.len() || (len > packet.len() && !is_fragment) {
+    if len < header.len() || (len > packet_len && !is_fragment) {
         return Err(DropReason::MalformedUdp);
     }
     ports(bytes).ok_or(DropReason::MalformedUdp)
