@@ -8,6 +8,7 @@ use sluice_core::checksum;
 use sluice_core::drop::DropReason;
 use sluice_core::flow::FiveTuple;
 use sluice_core::packet::{Ip, Packet, Ports, TcpFlags, Transport};
+use sluice_core::pieces::Pieces;
 use sluice_core::ports::{TCP, UDP};
 
 /// Parses `frame`, and compares with etherparse where both understand it. Then again with a
@@ -39,8 +40,34 @@ fn parse_as_it_is(frame: &[u8]) {
     if let Some(ip) = ours.as_ref().ok().and_then(Packet::ip) {
         keeps_its_promises(ip, frame);
     }
+    is_the_same_in_pieces(ours.as_ref(), frame);
     if let Some(theirs) = second_opinion(frame) {
         compare(ours, &theirs);
+    }
+}
+
+/// Cuts the frame in three, where its own last bytes say, and wherever a header may end.
+fn is_the_same_in_pieces(ours: Result<&Packet, &DropReason>, frame: &[u8]) {
+    let [.., a, b, c] = *frame else { return };
+    let chosen = usize::from(u16::from_be_bytes([a, b]));
+    for first in [14, 34, 42, 54, 62, 66, 74, chosen] {
+        let first = first % (frame.len() + 1);
+        let (head, behind) = frame.split_at(first);
+        let (second, third) = behind.split_at(usize::from(c) % (behind.len() + 1));
+        let tail = [second, third];
+        let pieces = Pieces::new(head, &tail);
+        // A header that is cut is refused, and that is all that pieces may change.
+        let Ok(packet) = Packet::parse_pieces(&pieces) else { continue };
+        assert_eq!(Ok(&packet), ours, "cut at {first}");
+        let Some(ip) = packet.ip() else { continue };
+        for partial in [false, true] {
+            let whole = checksum::is_whole(frame, ip, partial);
+            assert_eq!(checksum::is_whole_in(&pieces, ip, partial), whole, "cut at {first}");
+        }
+        let (mut whole, mut cut) = (frame.to_vec(), head.to_vec());
+        let wrote = checksum::complete(&mut whole, &packet);
+        assert_eq!(checksum::complete_in(&mut cut, &tail, &packet), wrote, "cut at {first}");
+        assert!(whole.starts_with(&cut), "cut at {first}");
     }
 }
 
