@@ -17,21 +17,21 @@ use sluice_xdp::{
     InterfaceError, QUEUES_MAX, Queue, QueueConfig, QueueError, QueueReport, Topology,
 };
 
+mod jumbo;
 mod placement;
 mod tend;
 
 use crate::engine::{Engine, PlacedQueue};
 use crate::error::EngineError;
 use crate::port::{PortKind, PortSpec};
+use jumbo::{needs_chains, refused_gate, refused_queue};
 use placement::{Nearness, place};
 use tend::Waiting;
 
+pub use jumbo::CHUNK_MTU_MAX;
+
 /// The longest MTU of a port.
 pub const MTU_MAX: u32 = 9_000;
-
-/// The longest MTU whose frames fit into a chunk of packet memory. For a longer one kernel and
-/// driver must give and take a packet in several.
-pub const CHUNK_MTU_MAX: u32 = 3_500;
 
 /// Frames that each worker needs to have in its hands and on transmit rings.
 const FRAMES_UNDER_WAY: usize = 1024;
@@ -458,33 +458,6 @@ fn check(interface: &Interface) -> Result<(), OpenError> {
         return Err(OpenError::VlanStripping(interface.name().into()));
     }
     Ok(())
-}
-
-/// Whether frames of an interface may take more than one chunk of packet memory.
-fn needs_chains(interface: &Interface) -> bool {
-    interface.mtu() > CHUNK_MTU_MAX
-}
-
-fn refused_gate(interface: &Interface, error: GateError) -> OpenError {
-    match error {
-        GateError::Load { .. } if needs_chains(interface) => jumbo(interface, error),
-        _ => error.into(),
-    }
-}
-
-fn refused_queue(interface: &Interface, error: QueueError) -> OpenError {
-    match error {
-        QueueError::NoChains { .. } => jumbo(interface, error),
-        _ => error.into(),
-    }
-}
-
-fn jumbo(
-    interface: &Interface,
-    source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-) -> OpenError {
-    let (name, mtu) = (interface.name().to_owned(), interface.mtu());
-    OpenError::Jumbo { name, mtu, source: source.into() }
 }
 
 fn gate_config(
