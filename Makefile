@@ -10,15 +10,18 @@ BUILD_PACKAGES := clang libclang-dev libelf-dev zlib1g-dev linux-libc-dev m4 mak
 RUN_PACKAGES := iproute2
 # Peers that others wrote, for the tests.
 PEER_PACKAGES := iperf3 nmap curl iputils-ping python3-scapy ethtool
+# What goes into a virtual machine, beside kernels and QEMU.
+VM_PACKAGES := busybox-static kmod cpio xz-utils ethtool
 # The kernel as a peer.
 BENCH_PACKAGES := nftables ethtool procps util-linux
 
-.PHONY: help build demo test bench bench-quick flood loss lint fuzz fuzz-quick loom asan clean packages
+.PHONY: help build demo test test-vm bench bench-quick flood loss lint fuzz fuzz-quick loom asan clean packages
 
 help:
 	@echo 'make demo           the story: namespaces, sluiced, real connections, expected beside observed'
 	@echo 'make demo KEEP=1    the same, left up to look around'
 	@echo 'make test           everything; the tests in network namespaces need root'
+	@echo 'make test-vm        real NIC drivers and other kernels, in virtual machines; skips what cannot be downloaded'
 	@echo 'make bench          Sluice beside kernel forwarding, and the criterion benches'
 	@echo 'make flood          SYNs from a million sources while established connections work'
 	@echo 'make loss           10 million frames below saturation: none lost, none doubled'
@@ -51,6 +54,17 @@ test: PACKAGES := $(RUN_PACKAGES) $(PEER_PACKAGES)
 test: packages
 	cargo test --workspace
 	cargo test --manifest-path fuzz/Cargo.toml --target-dir target
+
+VM_CACHE := $(or $(SLUICE_VM_CACHE),$(HOME)/.cache/sluice-vm)
+VM_TARGET := x86_64-unknown-linux-gnu
+test-vm: PACKAGES := $(RUN_PACKAGES) $(VM_PACKAGES)
+test-vm: packages
+	SLUICE_VM_CACHE=$(VM_CACHE) control/vm/fetch.sh
+	@if $(SUDO) env SLUICE_VM_CACHE=$(VM_CACHE) control/vm/run.sh --ready; then \
+	    RUSTFLAGS='-C target-feature=+crt-static' cargo build --profile vm --target $(VM_TARGET) \
+	        -p sluice-daemon -p sluice-cli -p sluice-vm && \
+	    $(SUDO) env SLUICE_VM_CACHE=$(VM_CACHE) control/vm/run.sh target/$(VM_TARGET)/vm; \
+	fi
 
 bench: PACKAGES := $(RUN_PACKAGES) $(BENCH_PACKAGES)
 bench: packages
