@@ -8,37 +8,28 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use sluice_core::address::NetworkId;
 use sluice_xdp::{
-    Copying, Fallback, Gate, GateConfig, GateCounters, GateError, GateMode, GateRole, Interface,
-    InterfaceError, QUEUES_MAX, Queue, QueueConfig, QueueError, QueueReport, Topology,
+    Copying, Fallback, Gate, GateCounters, GateError, GateMode, Interface, InterfaceError,
+    QUEUES_MAX, QueueError, QueueReport,
 };
 
+mod bind;
 mod jumbo;
 mod placement;
 mod tend;
 
-use crate::engine::{Engine, PlacedQueue};
+use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::port::{PortKind, PortSpec};
-use jumbo::{needs_chains, refused_gate, refused_queue};
-use placement::{Nearness, place};
+use crate::port::PortKind;
+use bind::{check, spec, take_away};
 use tend::Waiting;
 
 pub use jumbo::CHUNK_MTU_MAX;
 
 /// The longest MTU of a port.
 pub const MTU_MAX: u32 = 9_000;
-
-/// Frames that each worker needs to have in its hands and on transmit rings.
-const FRAMES_UNDER_WAY: usize = 1024;
-
-/// How long a link that goes down when its gate comes is waited for, and how often it is looked at.
-const LINK_PATIENCE: Duration = Duration::from_secs(10);
-const LINK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -205,6 +196,9 @@ pub struct PortFacts {
 pub struct Ports {
     engine: Arc<Engine>,
     pin_dir: PathBuf,
+    /// Whoever opens, closes or tends has it: one at a time, and it may take seconds.
+    operation: Mutex<()>,
+    /// Held for moments only, so that nobody who just looks waits for an operation.
     ports: Mutex<BTreeMap<String, OpenPort>>,
 }
 
@@ -214,14 +208,16 @@ struct OpenPort {
     gate: Gate,
     /// As it was when its queues were bound.
     interface: Interface,
+    why_generic: Option<String>,
     waiting: Option<Waiting>,
+    has_link: bool,
 }
 
 impl Ports {
     /// No ports yet. Gates are pinned below `pin_dir`, which is on a BPF file system.
     #[must_use]
     pub fn new(engine: Arc<Engine>, pin_dir: PathBuf) -> Self {
-        Self { engine, pin_dir, ports: Mutex::default() }
+        Self { engine, pin_dir, operation: Mutex::default(), ports: Mutex::default() }
     }
 
     /// The engine that the ports belong to.
@@ -235,18 +231,29 @@ impl Ports {
     /// # Errors
     /// [`OpenError`]; nothing of the port is left but a gate that was there before.
     pub fn open(&self, request: &PortRequest) -> Result<(), OpenError> {
-        let mut ports = self.locked();
-        if ports.contains_key(&request.interface) {
+        let _operation = self.operate();
+        if self.locked().contains_key(&request.interface) {
             return Err(EngineError::PortExists(request.interface.clone()).into());
         }
-        let (gate, interface, queues) = self.bind(&ports, request)?;
-        if let Err(error) = self.engine.add_port_with(spec(request, &interface), queues) {
-            take_away(gate);
-            return Err(error.into());
+        let interface = Interface::open(&request.interface)?;
+        check(&interface)?;
+        let mut gate = self.attach(&interface, request)?;
+        let opened = self.bind(&mut gate, request).and_then(|(interface, queues)| {
+            self.engine.add_port_with(spec(request, &interface), queues)?;
+            gate.set_fallback(request.fallback)?;
+            Ok(interface)
+        });
+        match opened {
+            Ok(interface) => {
+                let port = OpenPort::new(request.clone(), gate, interface, None);
+                self.locked().insert(request.interface.clone(), port);
+                Ok(())
+            }
+            Err(error) => {
+                take_away(gate);
+                Err(error)
+            }
         }
-        let port = OpenPort { request: request.clone(), gate, interface, waiting: None };
-        ports.insert(request.interface.clone(), port);
-        Ok(())
     }
 
     /// Closes a port and takes its gate away, so that the kernel has the interface again.
@@ -254,12 +261,13 @@ impl Ports {
     /// # Errors
     /// [`OpenError`], if there is no such port or it does not come loose.
     pub fn close(&self, name: &str) -> Result<(), OpenError> {
-        let mut ports = self.locked();
-        if !ports.contains_key(name) {
+        let _operation = self.operate();
+        if !self.locked().contains_key(name) {
             return Err(EngineError::NoSuchPort(name.into()).into());
         }
         self.engine.remove_port(name)?;
-        if let Some(port) = ports.remove(name) {
+        let port = self.locked().remove(name);
+        if let Some(port) = port {
             port.gate.detach()?;
         }
         Ok(())
@@ -268,7 +276,9 @@ impl Ports {
     /// Closes every port again after a start that failed. Gates that were there before stay, so
     /// that a failed restart opens nothing.
     pub fn abandon(&self) {
-        for (name, port) in std::mem::take(&mut *self.locked()) {
+        let _operation = self.operate();
+        let ports = std::mem::take(&mut *self.locked());
+        for (name, port) in ports {
             if let Err(error) = self.engine.remove_port(&name) {
                 tracing::warn!(port = name, %error, "the port is left");
             }
@@ -281,114 +291,22 @@ impl Ports {
     /// # Errors
     /// [`OpenError`], if there is no such port, or its gate or a worker does not answer.
     pub fn facts(&self, name: &str) -> Result<PortFacts, OpenError> {
+        let queues = self.engine.queues(name)?;
         let ports = self.locked();
         let port = ports.get(name).ok_or_else(|| EngineError::NoSuchPort(name.into()))?;
         Ok(PortFacts {
             request: port.request.clone(),
             driver: port.interface.driver().to_owned(),
             gate_mode: port.gate.mode(),
-            why_generic: port.gate.why_generic().map(str::to_owned),
-            queues: self.engine.queues(name)?,
+            why_generic: port.why_generic.clone(),
+            queues,
             waiting: port.waiting.as_ref().map(|waiting| waiting.why.clone()),
             gate: port.gate.counters()?,
         })
     }
 
-    /// Attaches the gate and binds a socket to every queue.
-    ///
-    /// # Errors
-    /// [`OpenError`]; nothing is left but a gate that was there before.
-    fn bind(
-        &self,
-        ports: &BTreeMap<String, OpenPort>,
-        request: &PortRequest,
-    ) -> Result<(Gate, Interface, Vec<PlacedQueue>), OpenError> {
-        let interface = Interface::open(&request.interface)?;
-        check(&interface)?;
-        let mut gate = Gate::attach(&interface, &gate_config(&self.pin_dir, &interface, request))
-            .map_err(|error| refused_gate(&interface, error))?;
-        match self.bind_all(ports, &mut gate, request) {
-            Ok((interface, queues)) => {
-                tell_mode(&gate, request);
-                Ok((gate, interface, queues))
-            }
-            Err(error) => {
-                take_away(gate);
-                Err(error)
-            }
-        }
-    }
-
-    fn bind_all(
-        &self,
-        ports: &BTreeMap<String, OpenPort>,
-        gate: &mut Gate,
-        request: &PortRequest,
-    ) -> Result<(Interface, Vec<PlacedQueue>), OpenError> {
-        let interface = await_link(gate.interface())?;
-        check(&interface)?;
-        let name = interface.name();
-        let count = interface.rx_queue_count();
-        if count > QUEUES_MAX {
-            return Err(OpenError::Queues { name: name.into(), queues: count });
-        }
-        let config = queue_config(&request.kind);
-        self.check_frames(ports, &interface, &config)?;
-        let copying = request.mode.copying(gate.mode());
-        let config = QueueConfig { copying, chains: needs_chains(&interface), ..config };
-        let workers = self.workers_of(&interface, request);
-        let mut queues = Vec::new();
-        for (queue_id, worker) in (0..count).zip(workers) {
-            let queue = Queue::bind(self.engine.umem(), &interface, queue_id, &config)
-                .map_err(|error| refused_queue(&interface, error))?;
-            if let Some(why) = queue.why_copied() {
-                tracing::info!(port = name, queue = queue_id, %why, "the queue copies its frames");
-            }
-            gate.connect(queue_id, &queue)?;
-            queues.push(PlacedQueue { io: Box::new(queue), worker });
-        }
-        Ok((interface, queues))
-    }
-
-    /// The worker of each queue: as configured, else by what the NIC is near to.
-    fn workers_of(&self, interface: &Interface, request: &PortRequest) -> Vec<Option<usize>> {
-        let count = interface.rx_queue_count() as usize;
-        if !request.workers.is_empty() {
-            return request.workers.iter().map(|it| Some(*it)).cycle().take(count).collect();
-        }
-        let near = Nearness::of(interface, &Topology::default());
-        let placed = place(count, self.engine.cores(), &near);
-        for (queue, (worker, why)) in placed.iter().enumerate() {
-            tracing::debug!(port = interface.name(), queue, ?worker, why, "a queue is placed");
-        }
-        placed.into_iter().map(|(worker, _)| worker).collect()
-    }
-
-    /// Refuses a port that packet memory cannot feed, after what the others want.
-    fn check_frames(
-        &self,
-        ports: &BTreeMap<String, OpenPort>,
-        interface: &Interface,
-        config: &QueueConfig,
-    ) -> Result<(), OpenError> {
-        let wants =
-            |config: &QueueConfig, queues: u32| queues as usize * config.fill_frames_max as usize;
-        // A port that waits will want its share again.
-        let taken: usize = ports
-            .values()
-            .filter(|port| port.interface.name() != interface.name())
-            .map(|port| wants(&queue_config(&port.request.kind), port.interface.rx_queue_count()))
-            .sum();
-        let total = self.engine.umem().frame_count() as usize;
-        let under_way = FRAMES_UNDER_WAY * self.engine.worker_count();
-        let left = total.saturating_sub(taken + under_way);
-        let queues = interface.rx_queue_count();
-        let wanted = wants(config, queues);
-        if wanted <= left {
-            return Ok(());
-        }
-        let queues = queues as usize;
-        Err(OpenError::Frames { name: interface.name().into(), queues, wanted, left })
+    fn operate(&self) -> MutexGuard<'_, ()> {
+        self.operation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn locked(&self) -> MutexGuard<'_, BTreeMap<String, OpenPort>> {
@@ -396,101 +314,18 @@ impl Ports {
     }
 }
 
-/// Detaches a gate that is of no use, unless an earlier run had left it: then it stays, closed.
-fn take_away(gate: Gate) {
-    let name = gate.interface().name().to_owned();
-    if !gate.adopted()
-        && let Err(error) = gate.detach()
-    {
-        tracing::warn!(port = name, %error, "the gate is left");
-    }
-}
-
-fn tell_mode(gate: &Gate, request: &PortRequest) {
-    if let Some(why) = gate.why_generic() {
-        tracing::warn!(
-            port = request.interface,
-            why,
-            "the gate runs in generic mode, which is slower"
-        );
-    }
-}
-
-/// The interface as it is once its link is back: some drivers reset it when a program comes.
-fn await_link(before: &Interface) -> Result<Interface, InterfaceError> {
-    let deadline = Instant::now() + LINK_PATIENCE;
-    loop {
-        let now = Interface::open(before.name())?;
-        if now.link_detected() || !before.link_detected() {
-            return Ok(now);
-        }
-        if Instant::now() > deadline {
-            tracing::warn!(
-                port = before.name(),
-                "the link went down with the gate and is not back"
-            );
-            return Ok(now);
-        }
-        sleep(LINK_INTERVAL);
-    }
-}
-
-fn spec(request: &PortRequest, interface: &Interface) -> PortSpec {
-    PortSpec {
-        name: request.interface.as_str().into(),
-        kind: request.kind.clone(),
-        networks: request.networks.clone(),
-        mtu: interface.mtu(),
-        priority_tags: request.priority_tags,
-        partial_checksums: interface.partial_checksums(),
-    }
-}
-
-fn check(interface: &Interface) -> Result<(), OpenError> {
-    if !interface.is_up() {
-        return Err(OpenError::Down(interface.name().into()));
-    }
-    if interface.mtu() > MTU_MAX {
-        return Err(OpenError::Mtu { name: interface.name().into(), mtu: interface.mtu() });
-    }
-    // A veth claims it and does it not: whether its frames carry tags is up to its peer.
-    if interface.rx_vlan_stripping() && interface.driver() != "veth" {
-        return Err(OpenError::VlanStripping(interface.name().into()));
-    }
-    Ok(())
-}
-
-fn gate_config(
-    pin_dir: &std::path::Path,
-    interface: &Interface,
-    request: &PortRequest,
-) -> GateConfig {
-    let role = match request.kind {
-        PortKind::Uplink => GateRole::Uplink,
-        PortKind::Pod { .. } | PortKind::Host => GateRole::Steer,
-    };
-    GateConfig {
-        pin_dir: pin_dir.to_owned(),
-        role,
-        fallback: request.fallback,
-        mode: request.mode.gate_mode(),
-        node_addresses: node_addresses(interface, request),
-        chains: needs_chains(interface),
-    }
-}
-
-fn node_addresses(interface: &Interface, request: &PortRequest) -> Vec<IpAddr> {
-    interface.addresses().iter().chain(&request.node_addresses).copied().collect()
-}
-
-/// Pods have many ports with little traffic each, uplinks few with much.
-fn queue_config(kind: &PortKind) -> QueueConfig {
-    match kind {
-        PortKind::Pod { .. } => {
-            QueueConfig { ring_size: 1024, fill_frames_max: 512, ..QueueConfig::default() }
-        }
-        PortKind::Uplink | PortKind::Host => {
-            QueueConfig { ring_size: 4096, fill_frames_max: 2048, ..QueueConfig::default() }
-        }
+impl OpenPort {
+    /// A port that has just been opened; `why_before` is why it was in generic mode until now.
+    fn new(
+        request: PortRequest,
+        gate: Gate,
+        interface: Interface,
+        why_before: Option<String>,
+    ) -> Self {
+        // A gate that is adopted does not know why it is as it is.
+        let why_now = gate.why_generic().map(str::to_owned);
+        let why_generic = why_before.filter(|_| why_now.is_some() && gate.adopted()).or(why_now);
+        let has_link = interface.link_detected();
+        Self { request, gate, interface, why_generic, waiting: None, has_link }
     }
 }

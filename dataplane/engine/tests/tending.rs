@@ -24,7 +24,7 @@ struct Bed {
     node: Namespace,
     outside: Namespace,
     // Goes last: with it go the namespaces.
-    _lab: Lab,
+    lab: Lab,
 }
 
 impl Bed {
@@ -39,7 +39,7 @@ impl Bed {
         let config = EngineConfig { cores, ..EngineConfig::default() };
         let engine = Engine::start(&config, umem, pool).unwrap();
         let ports = Ports::new(Arc::new(engine), lab.bpffs().unwrap());
-        Self { ports, node, outside, _lab: lab }
+        Self { ports, node, outside, lab }
     }
 
     fn open(&self, change: impl FnOnce(&mut PortRequest) + Send) -> Result<(), OpenError> {
@@ -136,6 +136,79 @@ fn what_cannot_be_served_is_closed_until_it_can() {
     let facts = bed.tend();
     assert_eq!((facts.queues.len(), facts.waiting), (4, None));
     assert!(bed.has_all_frames());
+}
+
+#[test]
+fn what_waits_passes_nothing_whatever_it_falls_back_to() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new("pass");
+    bed.open(|request| request.fallback = Fallback::Pass).unwrap();
+    bed.node.ip(&["link", "set", "veth-a", "name", "veth-x"]).unwrap();
+    assert!(bed.tend().waiting.is_some());
+    assert!(bed.frames_meet_a_closed_gate());
+    assert_eq!(bed.tend().gate.fallback_passed, 0);
+    bed.node.ip(&["link", "set", "veth-x", "name", "veth-a"]).unwrap();
+    let facts = bed.tend();
+    assert_eq!((facts.waiting, facts.request.fallback), (None, Fallback::Pass));
+}
+
+#[test]
+fn an_interface_that_comes_back_unfit_is_closed_all_the_same() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new("unfit");
+    bed.open(|_| {}).unwrap();
+    bed.node.ip(&["link", "delete", "veth-a"]).unwrap();
+    assert!(bed.tend().waiting.is_some());
+    let options = VethOptions { queues: 4, mtu: 9_500, ..VethOptions::default() };
+    bed.lab.veth(&bed.node, "veth-a", &bed.outside, "veth-b", &options).unwrap();
+    let why = bed.tend().waiting.unwrap();
+    assert!(why.contains("veth-a has MTU 9500"), "{why}");
+    assert!(bed.frames_meet_a_closed_gate());
+    bed.node.ip(&["link", "set", "veth-a", "mtu", "9000"]).unwrap();
+    let facts = bed.tend();
+    assert_eq!((facts.queues.len(), facts.waiting), (4, None), "at once, since it looks different");
+    assert!(bed.has_all_frames());
+}
+
+#[test]
+fn what_changes_while_an_interface_is_down_is_dealt_with_when_it_is_up() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new("down");
+    bed.open(|_| {}).unwrap();
+    bed.node.down("veth-a").unwrap();
+    bed.node.ip(&["link", "set", "veth-a", "address", "02:00:00:00:00:78"]).unwrap();
+    assert_eq!(bed.tend().waiting, None);
+    // Closing gives the frames back even so.
+    bed.node.run(|| bed.ports.close("veth-a")).unwrap().unwrap();
+    assert!(bed.has_all_frames());
+    bed.node.up("veth-a").unwrap();
+    bed.open(|_| {}).unwrap();
+}
+
+#[test]
+fn a_port_in_generic_mode_says_why_after_it_has_healed_too() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new("generic");
+    bed.node.ip(&["link", "add", "br0", "type", "bridge"]).unwrap();
+    bed.node.up("br0").unwrap();
+    bed.open(|request| request.interface = "br0".into()).unwrap();
+    let why = |bed: &Bed| {
+        bed.node.run(|| bed.ports.tend()).unwrap();
+        let facts = bed.ports.facts("br0").unwrap();
+        (facts.gate_mode, facts.waiting, facts.why_generic.unwrap())
+    };
+    let (mode, waiting, before) = why(&bed);
+    assert_eq!((mode, waiting), (GateMode::Generic, None));
+    bed.node.ip(&["link", "set", "br0", "address", "02:00:00:00:00:79"]).unwrap();
+    assert_eq!(why(&bed), (GateMode::Generic, None, before));
 }
 
 #[test]

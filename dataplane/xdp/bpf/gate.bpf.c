@@ -6,7 +6,8 @@
  * is where the node's own traffic is told apart. The gate judges nothing else: what it cannot read
  * (short, tagged, unknown) goes to the socket, where it is judged and counted by reason.
  *
- * If no socket is bound for the queue, the frame takes the port's fallback: drop unless configured.
+ * If no socket is bound for the queue, the frame takes the port's fallback: drop unless configured. To pass
+ * is for the time when nobody is there at all: while queue 0 has a socket, frames of others without drop.
  */
 #include "bpf.h"
 
@@ -226,7 +227,8 @@ static ALWAYS_INLINE int decide(struct xdp_md *context)
 		return bpf_redirect_map(&sockets, queue,
 					gate->fallback == FALLBACK_PASS ? XDP_PASS : XDP_DROP);
 	}
-	if (gate->fallback == FALLBACK_PASS) {
+	/* Somebody is there, but not for this queue, which may just have come: this is no time to pass. */
+	if (gate->fallback == FALLBACK_PASS && !bpf_map_lookup_elem(&sockets, &zero)) {
 		count(COUNTER_FALLBACK_PASSED);
 		return XDP_PASS;
 	}

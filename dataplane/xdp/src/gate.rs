@@ -39,6 +39,10 @@ pub const QUEUES_MAX: u32 = 64;
 /// The most node addresses that one gate can tell apart.
 pub const NODE_ADDRESSES_MAX: u32 = 256;
 
+/// Why an adopted gate is in generic mode, as far as that is known.
+const STAYS_GENERIC: &str = "an earlier run attached it so, and it stays until it is taken away: \
+                             sluiced --detach, and start again";
+
 /// The compiled bpf/gate.bpf.c.
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gate.bpf.o"));
 
@@ -233,7 +237,7 @@ impl Gate {
         self.mode
     }
 
-    /// Why it runs in generic mode though native mode was wanted; `None` also for an adopted gate.
+    /// Why it runs in generic mode, unless that was demanded.
     #[must_use]
     pub fn why_generic(&self) -> Option<&str> {
         self.why_generic.as_deref()
@@ -404,6 +408,8 @@ fn load_and_attach(
         attach_new(program, interface, config.mode, pins)?
     };
     let mode = running_program(interface).map_or(GateMode::Generic, |(_, mode)| mode);
+    let stays_generic = adopt && mode == GateMode::Generic && config.mode.is_none();
+    let why_generic = if stays_generic { Some(STAYS_GENERIC.to_owned()) } else { why_generic };
     Ok(Gate {
         pins: pins.clone(),
         interface: interface.clone(),

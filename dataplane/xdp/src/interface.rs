@@ -3,11 +3,12 @@
 //! Everything is asked by system call (getifaddrs, ethtool ioctls): files under /sys/class/net show the
 //! namespace in which /sys was mounted, which need not be ours. A snapshot, not a subscription.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
-use nix::ifaddrs::getifaddrs;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
 use crate::ethtool::{Ethtool, check, request_for};
@@ -33,7 +34,23 @@ impl Interface {
     /// # Errors
     /// [`InterfaceError`] if there is none of that name or the kernel does not tell.
     pub fn open(name: &str) -> Result<Self, InterfaceError> {
-        let failed = |source: io::Error| InterfaceError::Kernel { name: name.to_owned(), source };
+        let failed = |source| InterfaceError::Kernel { name: name.to_owned(), source };
+        Self::read(name, &addresses_by_name().map_err(failed)?)
+    }
+
+    /// Reads several at once, in their order: the addresses of all are listed only once.
+    #[must_use]
+    pub fn open_each(names: &[impl AsRef<str>]) -> Vec<Result<Self, InterfaceError>> {
+        let names = names.iter().map(AsRef::as_ref);
+        match addresses_by_name() {
+            Ok(addresses) => names.map(|name| Self::read(name, &addresses)).collect(),
+            // For each the error of its own, should it still be there.
+            Err(_) => names.map(Self::open).collect(),
+        }
+    }
+
+    fn read(name: &str, addresses: &AddressesByName) -> Result<Self, InterfaceError> {
+        let failed = |source| InterfaceError::Kernel { name: name.to_owned(), source };
         let index =
             if_nametoindex(name).map_err(|_| InterfaceError::Missing { name: name.to_owned() })?;
         let ethtool = Ethtool::open(name).map_err(failed)?;
@@ -50,10 +67,7 @@ impl Interface {
             driver: ethtool.driver().map_or(String::new(), |it| it.name),
             addresses: Vec::new(),
         };
-        for entry in getifaddrs().map_err(|error| failed(error.into()))? {
-            if entry.interface_name != name {
-                continue;
-            }
+        for entry in addresses.get(name).into_iter().flatten() {
             interface.up = entry.flags.contains(InterfaceFlags::IFF_UP);
             let Some(address) = entry.address else { continue };
             if let Some(v4) = address.as_sockaddr_in() {
@@ -135,6 +149,16 @@ impl Interface {
     pub fn addresses(&self) -> &[IpAddr] {
         &self.addresses
     }
+}
+
+type AddressesByName = HashMap<String, Vec<InterfaceAddress>>;
+
+fn addresses_by_name() -> io::Result<AddressesByName> {
+    let mut by_name = AddressesByName::new();
+    for entry in getifaddrs()? {
+        by_name.entry(entry.interface_name.clone()).or_default().push(entry);
+    }
+    Ok(by_name)
 }
 
 /// Why an interface was refused.

@@ -161,6 +161,7 @@ fn the_mode_is_as_demanded_or_the_gate_is_refused() {
     assert_eq!(ask(&bed, server.address()), Probe::TimedOut, "it is still closed");
     let adopted = attach(None).unwrap();
     assert_eq!((adopted.mode(), adopted.adopted()), (GateMode::Generic, true));
+    assert!(adopted.why_generic().is_some_and(|why| why.contains("sluiced --detach")));
     adopted.detach().unwrap();
     // A bridge has no XDP of its own.
     bed.node.ip(&["link", "add", "br0", "type", "bridge"]).unwrap();
@@ -176,6 +177,47 @@ fn the_mode_is_as_demanded_or_the_gate_is_refused() {
     assert_eq!(fallen_back.mode(), GateMode::Generic);
     assert!(fallen_back.why_generic().is_some_and(|why| why.contains("not supported")));
     fallen_back.detach().unwrap();
+}
+
+#[test]
+fn a_queue_without_a_socket_passes_nothing_while_others_have_theirs() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new("newqueue", 2);
+    let (umem, mut pool) = Umem::in_memory(512).unwrap();
+    let mut gate = bed.attach(GateRole::Steer).unwrap();
+    gate.set_fallback(Fallback::Pass).unwrap();
+    // A frame leaves by the peer's queue of the number at which it is to arrive.
+    let (far_umem, mut far_pool) = Umem::in_memory(512).unwrap();
+    let far = || {
+        let interface = Interface::open("eth0").unwrap();
+        Queue::bind(&far_umem, &interface, 1, &QueueConfig::default()).unwrap()
+    };
+    let mut far = bed.pod.run(far).unwrap();
+    let mut send = || {
+        let mut frame = far_pool.take().unwrap();
+        assert!(frame.copy_from(&test_packet(1, 60)));
+        assert_eq!(far.send(&mut vec![frame]), 1);
+        assert!(wait_until(PATIENCE, || {
+            far.kick().unwrap();
+            far.complete(&mut far_pool);
+            far.held().tx == 0
+        }));
+    };
+    let counts = |gate: &Gate| {
+        let counters = gate.counters().unwrap();
+        (counters.fallback_passed, counters.fallback_dropped)
+    };
+    let queue = bed.bind(&umem, 0);
+    gate.connect(0, &queue).unwrap();
+    let before = counts(&gate);
+    send();
+    assert!(wait_until(PATIENCE, || counts(&gate).1 > before.1));
+    assert_eq!(counts(&gate).0, before.0);
+    queue.close(&mut pool);
+    send();
+    assert!(wait_until(PATIENCE, || counts(&gate).0 > before.0), "nobody is there at all");
 }
 
 #[test]

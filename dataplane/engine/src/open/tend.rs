@@ -1,21 +1,26 @@
 //! Looking after open ports: what has changed under them is noticed and mended.
 //!
 //! A port whose interface is not any more what its queues were bound to is suspended: its queues
-//! end, its gate stays, so its frames are dropped. It is opened again at once, and if that fails,
-//! again and again, at longer and longer intervals. Its connections, stations and counts are kept.
+//! end and its gate stays, closed, so its frames are dropped whatever the port falls back to. It is opened
+//! again at once, and if that fails, again and again, at longer and longer intervals. Its connections,
+//! stations and counts are kept.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use sluice_xdp::{Gate, Interface};
+use sluice_xdp::{Fallback, Interface, InterfaceError};
 
-use super::{OpenError, OpenPort, PortRequest, Ports, check, node_addresses, spec};
+use super::bind::{check, node_addresses, spec};
+use super::{OpenError, OpenPort, PortRequest, Ports};
 use crate::port::PortKind;
 
 /// How long after a failure a port is tried again: doubled each time, up to the longest.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
+
+/// How an interface looks now, or that it does not.
+type Look = Result<Interface, InterfaceError>;
 
 /// Why a port is not open, and when it is tried again.
 pub(super) struct Waiting {
@@ -31,13 +36,13 @@ impl Waiting {
         Self { why, next: now, interval: RETRY_FIRST, seen: None }
     }
 
-    fn is_due(&self, name: &str, now: Instant) -> bool {
-        self.next <= now || Interface::open(name).ok() != self.seen
+    fn is_due(&self, look: &Look, now: Instant) -> bool {
+        self.next <= now || look.as_ref().ok() != self.seen.as_ref()
     }
 
-    fn failed_again(&mut self, now: Instant, name: &str, why: String) {
+    fn failed_again(&mut self, now: Instant, seen: Option<Interface>, why: String) {
         self.why = why;
-        self.seen = Interface::open(name).ok();
+        self.seen = seen;
         self.next = now + self.interval;
         self.interval = (self.interval * 2).min(RETRY_LONGEST);
     }
@@ -48,107 +53,130 @@ impl Ports {
     /// and tells the uplinks' gates what is the node's own. Call it about once a second, and when the
     /// kernel says that interfaces have changed.
     pub fn tend(&self) {
-        let mut ports = self.locked();
+        let _operation = self.operate();
+        let names: Vec<String> = self.locked().keys().cloned().collect();
+        let looks: BTreeMap<&str, Look> =
+            names.iter().map(String::as_str).zip(Interface::open_each(&names)).collect();
         let now = Instant::now();
-        for (name, port) in ports.iter_mut().filter(|(_, port)| port.waiting.is_none()) {
-            if let Some(why) = what_changed(port) {
-                tracing::warn!(port = name, why, "the port is suspended");
-                port.waiting = Some(Waiting::from(now, why));
-                if let Err(error) = self.engine.suspend_port(name) {
-                    tracing::error!(port = name, %error, "the port did not come loose");
-                }
+        for (name, look) in &looks {
+            if self.close_if_changed(name, look, now)
+                && let Err(error) = self.engine.suspend_port(name)
+            {
+                tracing::error!(port = name, %error, "the port did not come loose");
             }
         }
-        let is_due = |(name, port): &(&String, &OpenPort)| {
-            port.waiting.as_ref().is_some_and(|waiting| waiting.is_due(name, now))
-        };
-        let due: Vec<PortRequest> =
-            ports.iter().filter(is_due).map(|(_, port)| port.request.clone()).collect();
-        for request in due {
-            self.try_again(&mut ports, &request, now);
+        for (name, look) in &looks {
+            if let Some(request) = self.due(name, look, now) {
+                self.try_again(&request, now);
+            }
         }
-        for (name, port) in ports.iter_mut().filter(|(_, port)| port.waiting.is_none()) {
-            refresh_node_addresses(name, port);
+        for (name, look) in &looks {
+            if let (Some(port), Ok(interface)) = (self.locked().get_mut(*name), look) {
+                refresh(port, interface);
+            }
         }
     }
 
-    /// The ports that are not as they should be, and why.
+    /// The ports that were not as they should be when they were last looked after, and why.
     #[must_use]
     pub fn troubles(&self) -> Vec<(String, String)> {
         let trouble = |(name, port): (&String, &OpenPort)| match &port.waiting {
             Some(waiting) => Some((name.clone(), format!("is not open: {}", waiting.why))),
             // A pod that is not up yet is nothing to worry about.
-            None if matches!(port.request.kind, PortKind::Pod { .. }) => None,
-            None => Interface::open(name)
-                .is_ok_and(|interface| !interface.is_up() || !interface.link_detected())
-                .then(|| (name.clone(), "has no link".to_owned())),
+            None if port.has_link || matches!(port.request.kind, PortKind::Pod { .. }) => None,
+            None => Some((name.clone(), "has no link".to_owned())),
         };
         self.locked().iter().filter_map(trouble).collect()
     }
 
-    fn try_again(
-        &self,
-        ports: &mut BTreeMap<String, OpenPort>,
-        request: &PortRequest,
-        now: Instant,
-    ) {
+    /// Closes the gate of a port whose interface has changed; tells whether it has.
+    fn close_if_changed(&self, name: &str, look: &Look, now: Instant) -> bool {
+        let mut ports = self.locked();
+        let Some(port) = ports.get_mut(name).filter(|port| port.waiting.is_none()) else {
+            return false;
+        };
+        let Some(why) = what_changed(port, look) else { return false };
+        tracing::warn!(port = name, why, "the port is suspended");
+        // Of no use where the gate has gone with its interface.
+        let _ = port.gate.set_fallback(Fallback::Drop);
+        port.waiting = Some(Waiting::from(now, why));
+        true
+    }
+
+    /// What is to be tried again now.
+    fn due(&self, name: &str, look: &Look, now: Instant) -> Option<PortRequest> {
+        let ports = self.locked();
+        let port = ports.get(name)?;
+        port.waiting.as_ref()?.is_due(look, now).then(|| port.request.clone())
+    }
+
+    fn try_again(&self, request: &PortRequest, now: Instant) {
         let name = &request.interface;
-        let opened = self.reopen(ports, request);
-        let Some(port) = ports.get_mut(name) else { return };
-        match opened {
-            Ok((gate, interface)) => {
-                tracing::info!(port = name, "the port is open again");
-                *port = OpenPort { request: request.clone(), gate, interface, waiting: None };
+        let Err(error) = self.reopen(request) else {
+            tracing::info!(port = name, "the port is open again");
+            return;
+        };
+        let (why, seen) = (error.to_string(), Interface::open(name).ok());
+        if let Some(waiting) = self.locked().get_mut(name).and_then(|port| port.waiting.as_mut()) {
+            if waiting.why != why {
+                tracing::warn!(port = name, why, "the port is still not open");
             }
-            Err(error) => {
-                let why = error.to_string();
-                if let Some(waiting) = &mut port.waiting {
-                    if waiting.why != why {
-                        tracing::warn!(port = name, why, "the port is still not open");
-                    }
-                    waiting.failed_again(now, name, why);
-                }
-            }
+            waiting.failed_again(now, seen, why);
         }
     }
 
-    fn reopen(
-        &self,
-        ports: &BTreeMap<String, OpenPort>,
-        request: &PortRequest,
-    ) -> Result<(Gate, Interface), OpenError> {
-        let (gate, interface, queues) = self.bind(ports, request)?;
-        // The gate stays whatever comes: it was there before, and keeps the interface closed.
-        self.engine.resume_port(spec(request, &interface), queues)?;
-        Ok((gate, interface))
+    /// Opens a suspended port. Whatever fails, the interface that is there now has a gate, closed.
+    fn reopen(&self, request: &PortRequest) -> Result<(), OpenError> {
+        let interface = Interface::open(&request.interface)?;
+        let mut gate = self.attach(&interface, request)?;
+        let opened = self.bind(&mut gate, request).and_then(|(interface, queues)| {
+            self.engine.resume_port(spec(request, &interface), queues)?;
+            gate.set_fallback(request.fallback)?;
+            Ok(interface)
+        });
+        let mut ports = self.locked();
+        let Some(port) = ports.get_mut(&request.interface) else { return Ok(()) };
+        match opened {
+            Ok(interface) => {
+                let why_before = port.why_generic.take();
+                *port = OpenPort::new(request.clone(), gate, interface, why_before);
+                Ok(())
+            }
+            Err(error) => {
+                port.gate = gate;
+                Err(error)
+            }
+        }
     }
 }
 
 /// What is not any more as it was when the port's queues were bound.
-fn what_changed(port: &OpenPort) -> Option<String> {
-    let now = match Interface::open(port.interface.name()) {
+fn what_changed(port: &OpenPort, look: &Look) -> Option<String> {
+    let now = match look {
         Ok(now) => now,
         Err(error) => return Some(error.to_string()),
     };
-    if let Some(why) = difference(&port.interface, &now) {
+    let name = now.name();
+    if port.interface.index() != now.index() {
+        return Some(format!("interface {name} was made anew"));
+    }
+    // It carries nothing while it is down, and queues outlive that: whatever else has changed can
+    // wait until it is up, and the kernel then says when it has let go of the queues' memory.
+    if !now.is_up() {
+        return None;
+    }
+    if let Some(why) = difference(&port.interface, now) {
         return Some(why);
     }
-    if !port.gate.guards(&now) {
-        return Some(format!("the gate of {} was taken away", now.name()));
+    if !port.gate.guards(now) {
+        return Some(format!("the gate of {name} was taken away"));
     }
-    // Whether it is up is told apart: queues outlive a link.
-    match check(&now) {
-        Ok(()) | Err(OpenError::Down(_)) => None,
-        Err(error) => Some(error.to_string()),
-    }
+    check(now).err().map(|error| error.to_string())
 }
 
 /// In what two looks at an interface differ, as far as queues depend on it.
 fn difference(before: &Interface, now: &Interface) -> Option<String> {
     let name = now.name();
-    if before.index() != now.index() {
-        return Some(format!("interface {name} was made anew"));
-    }
     let changed = |what: &str, before: String, now: String| {
         (before != now).then(|| format!("interface {name} has {what} {now} now, and had {before}"))
     };
@@ -159,16 +187,18 @@ fn difference(before: &Interface, now: &Interface) -> Option<String> {
         .or_else(|| changed("MAC", mac(before), mac(now)))
 }
 
-/// Reads an uplink's addresses again and tells its gate what is the node's own.
-fn refresh_node_addresses(name: &str, port: &mut OpenPort) {
+/// Notes the link of an open port, and tells an uplink's gate what is the node's own.
+fn refresh(port: &mut OpenPort, interface: &Interface) {
+    if port.waiting.is_some() {
+        return;
+    }
+    port.has_link = interface.is_up() && interface.link_detected();
     if port.request.kind != PortKind::Uplink {
         return;
     }
-    let refreshed = Interface::open(name).map_err(OpenError::from).and_then(|interface| {
-        let addresses: Vec<IpAddr> = node_addresses(&interface, &port.request);
-        Ok(port.gate.set_node_addresses(&addresses)?)
-    });
-    if let Err(error) = refreshed {
-        tracing::warn!(port = name, %error, "the node's addresses were not read again");
+    let addresses: Vec<IpAddr> = node_addresses(interface, &port.request);
+    if let Err(error) = port.gate.set_node_addresses(&addresses) {
+        let port = interface.name();
+        tracing::warn!(port, %error, "the gate was not told of the node's addresses");
     }
 }

@@ -15,6 +15,9 @@ use crate::socket::{Socket, Unbound};
 /// How long a bind waits for a former owner's teardown.
 const BIND_PATIENCE: Duration = Duration::from_secs(2);
 
+/// What a teardown in the background is given where it cannot be watched.
+const TEARDOWN: Duration = Duration::from_millis(100);
+
 const RETRY_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Why a queue copies its frames, though zero-copy was wanted.
@@ -99,7 +102,16 @@ pub(super) fn released(interface: &str, queue_id: u32) -> bool {
     let Ok(unbound) = Unbound::new(scratch, 64) else { return false };
     match bind_patiently(unbound, interface, queue_id, Copying::Always, false) {
         Ok(_) => true,
-        // A device that is gone has been torn down as a whole.
-        Err(error) => matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)),
+        Err(error) => match error.raw_os_error() {
+            // A device that is gone has been torn down as a whole.
+            Some(libc::ENODEV | libc::ENXIO) => true,
+            // Nothing can be bound to a device that is down, so nothing can be asked this way. It
+            // moves no frame either, and this is many times as long as a teardown takes.
+            Some(libc::ENETDOWN) => {
+                std::thread::sleep(TEARDOWN);
+                true
+            }
+            _ => false,
+        },
     }
 }

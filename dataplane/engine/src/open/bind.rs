@@ -1,0 +1,195 @@
+//! The steps of opening: gate, link, queues.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use sluice_xdp::{
+    Fallback, Gate, GateConfig, GateRole, Interface, InterfaceError, QUEUES_MAX, Queue,
+    QueueConfig, Topology,
+};
+
+use super::jumbo::{needs_chains, refused_gate, refused_queue};
+use super::placement::{Nearness, place};
+use super::{MTU_MAX, OpenError, OpenPort, PortRequest, Ports};
+use crate::engine::PlacedQueue;
+use crate::port::{PortKind, PortSpec};
+
+/// Frames that each worker needs to have in its hands and on transmit rings.
+const FRAMES_UNDER_WAY: usize = 1024;
+
+/// How long a link that goes down when its gate comes is waited for, and how often it is looked at.
+const LINK_PATIENCE: Duration = Duration::from_secs(10);
+const LINK_INTERVAL: Duration = Duration::from_millis(20);
+
+impl Ports {
+    /// Attaches a gate that is closed, or adopts one and closes it.
+    ///
+    /// What the port is to fall back to comes into force when every queue has its socket: a port that is
+    /// not open while the daemon runs has its frames dropped.
+    pub(super) fn attach(
+        &self,
+        interface: &Interface,
+        request: &PortRequest,
+    ) -> Result<Gate, OpenError> {
+        let role = match request.kind {
+            PortKind::Uplink => GateRole::Uplink,
+            PortKind::Pod { .. } | PortKind::Host => GateRole::Steer,
+        };
+        let config = GateConfig {
+            pin_dir: self.pin_dir.clone(),
+            role,
+            fallback: Fallback::Drop,
+            mode: request.mode.gate_mode(),
+            node_addresses: node_addresses(interface, request),
+            chains: needs_chains(interface),
+        };
+        let gate =
+            Gate::attach(interface, &config).map_err(|error| refused_gate(interface, error))?;
+        if let Some(why) = gate.why_generic() {
+            let port = &request.interface;
+            tracing::warn!(port, why, "the gate runs in generic mode, which is slower");
+        }
+        Ok(gate)
+    }
+
+    /// Binds a socket to every queue that the interface has now.
+    pub(super) fn bind(
+        &self,
+        gate: &mut Gate,
+        request: &PortRequest,
+    ) -> Result<(Interface, Vec<PlacedQueue>), OpenError> {
+        let interface = await_link(gate.interface())?;
+        check(&interface)?;
+        let name = interface.name();
+        let count = interface.rx_queue_count();
+        if count > QUEUES_MAX {
+            return Err(OpenError::Queues { name: name.into(), queues: count });
+        }
+        let config = queue_config(&request.kind);
+        self.check_frames(&interface, &config)?;
+        let copying = request.mode.copying(gate.mode());
+        let config = QueueConfig { copying, chains: needs_chains(&interface), ..config };
+        let workers = self.workers_of(&interface, request);
+        let mut queues = Vec::new();
+        for (queue_id, worker) in (0..count).zip(workers) {
+            let queue = Queue::bind(self.engine.umem(), &interface, queue_id, &config)
+                .map_err(|error| refused_queue(&interface, error))?;
+            if let Some(why) = queue.why_copied() {
+                tracing::info!(port = name, queue = queue_id, %why, "the queue copies its frames");
+            }
+            gate.connect(queue_id, &queue)?;
+            queues.push(PlacedQueue { io: Box::new(queue), worker });
+        }
+        Ok((interface, queues))
+    }
+
+    /// The worker of each queue: as configured, else by what the NIC is near to.
+    fn workers_of(&self, interface: &Interface, request: &PortRequest) -> Vec<Option<usize>> {
+        let count = interface.rx_queue_count() as usize;
+        if !request.workers.is_empty() {
+            return request.workers.iter().map(|it| Some(*it)).cycle().take(count).collect();
+        }
+        let near = Nearness::of(interface, &Topology::default());
+        let placed = place(count, self.engine.cores(), &near);
+        for (queue, (worker, why)) in placed.iter().enumerate() {
+            tracing::debug!(port = interface.name(), queue, ?worker, why, "a queue is placed");
+        }
+        placed.into_iter().map(|(worker, _)| worker).collect()
+    }
+
+    /// Refuses a port that packet memory cannot feed, after what the others want.
+    fn check_frames(&self, interface: &Interface, config: &QueueConfig) -> Result<(), OpenError> {
+        let wants =
+            |config: &QueueConfig, queues: u32| queues as usize * config.fill_frames_max as usize;
+        // A port that waits will want its share again.
+        let taken_by = |ports: &BTreeMap<String, OpenPort>| -> usize {
+            let others = ports.values().filter(|port| port.interface.name() != interface.name());
+            others
+                .map(|it| wants(&queue_config(&it.request.kind), it.interface.rx_queue_count()))
+                .sum()
+        };
+        let taken = taken_by(&self.locked());
+        let total = self.engine.umem().frame_count() as usize;
+        let under_way = FRAMES_UNDER_WAY * self.engine.worker_count();
+        let left = total.saturating_sub(taken + under_way);
+        let queues = interface.rx_queue_count();
+        let wanted = wants(config, queues);
+        if wanted <= left {
+            return Ok(());
+        }
+        let queues = queues as usize;
+        Err(OpenError::Frames { name: interface.name().into(), queues, wanted, left })
+    }
+}
+
+/// Detaches a gate that is of no use, unless an earlier run had left it: then it stays, closed.
+pub(super) fn take_away(gate: Gate) {
+    let name = gate.interface().name().to_owned();
+    if !gate.adopted()
+        && let Err(error) = gate.detach()
+    {
+        tracing::warn!(port = name, %error, "the gate is left");
+    }
+}
+
+/// The interface as it is once its link is back: some drivers reset it when a program comes.
+fn await_link(before: &Interface) -> Result<Interface, InterfaceError> {
+    let deadline = Instant::now() + LINK_PATIENCE;
+    loop {
+        let now = Interface::open(before.name())?;
+        if now.link_detected() || !before.link_detected() {
+            return Ok(now);
+        }
+        if Instant::now() > deadline {
+            tracing::warn!(
+                port = before.name(),
+                "the link went down with the gate and is not back"
+            );
+            return Ok(now);
+        }
+        sleep(LINK_INTERVAL);
+    }
+}
+
+pub(super) fn spec(request: &PortRequest, interface: &Interface) -> PortSpec {
+    PortSpec {
+        name: request.interface.as_str().into(),
+        kind: request.kind.clone(),
+        networks: request.networks.clone(),
+        mtu: interface.mtu(),
+        priority_tags: request.priority_tags,
+        partial_checksums: interface.partial_checksums(),
+    }
+}
+
+pub(super) fn check(interface: &Interface) -> Result<(), OpenError> {
+    if !interface.is_up() {
+        return Err(OpenError::Down(interface.name().into()));
+    }
+    if interface.mtu() > MTU_MAX {
+        return Err(OpenError::Mtu { name: interface.name().into(), mtu: interface.mtu() });
+    }
+    // A veth claims it and does it not: whether its frames carry tags is up to its peer.
+    if interface.rx_vlan_stripping() && interface.driver() != "veth" {
+        return Err(OpenError::VlanStripping(interface.name().into()));
+    }
+    Ok(())
+}
+
+pub(super) fn node_addresses(interface: &Interface, request: &PortRequest) -> Vec<IpAddr> {
+    interface.addresses().iter().chain(&request.node_addresses).copied().collect()
+}
+
+/// Pods have many ports with little traffic each, uplinks few with much.
+fn queue_config(kind: &PortKind) -> QueueConfig {
+    match kind {
+        PortKind::Pod { .. } => {
+            QueueConfig { ring_size: 1024, fill_frames_max: 512, ..QueueConfig::default() }
+        }
+        PortKind::Uplink | PortKind::Host => {
+            QueueConfig { ring_size: 4096, fill_frames_max: 2048, ..QueueConfig::default() }
+        }
+    }
+}
