@@ -10,6 +10,8 @@ use self::stage::*;
 use super::*;
 use crate::counters::Counter;
 use crate::desk::{Handover, INBOX_LEN};
+use crate::io::QueueIo;
+use crate::port::PortId;
 use crate::sync::AtomicU64;
 use crate::worker::Worker;
 

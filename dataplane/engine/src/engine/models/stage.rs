@@ -12,7 +12,9 @@ use sluice_xdp::{Frame, QueueReport};
 
 use super::super::*;
 use crate::desk::Handover;
+use crate::io::QueueIo;
 use crate::io::memory::Wire;
+use crate::port::{PortId, PortSpec};
 use crate::worker::Worker;
 
 /// In words: a worker needs more than a thread of loom's has, unless told.
