@@ -162,6 +162,9 @@ pub enum OpenError {
         /// How many it has.
         queues: u32,
     },
+    /// It is not as it was when its gate was chosen.
+    #[error("interface {0} changes while it is opened; open it again when it is at rest")]
+    Unsteady(String),
     /// The gate was not attached.
     #[error(transparent)]
     Gate(#[from] GateError),

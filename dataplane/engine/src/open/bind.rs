@@ -63,6 +63,9 @@ impl Ports {
         let interface = await_link(gate.interface())?;
         check(&interface)?;
         let name = interface.name();
+        if needs_chains(&interface) != needs_chains(gate.interface()) {
+            return Err(OpenError::Unsteady(name.into()));
+        }
         let count = interface.rx_queue_count();
         if count > QUEUES_MAX {
             return Err(OpenError::Queues { name: name.into(), queues: count });
