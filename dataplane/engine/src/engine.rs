@@ -29,6 +29,7 @@ use crate::worker::{SLICE_LEN, WORKER_PATIENCE};
 
 mod ports;
 
+use ports::Ending;
 pub use ports::PlacedQueue;
 
 /// Workers at most: one bit each in a worker's list of whom to wake.
@@ -111,6 +112,8 @@ struct Control {
     fdb: Fdb,
     aged: Time,
     worker_next: usize,
+    /// What workers have not given up in time.
+    endings: Vec<Ending>,
     /// Counts of ports that have gone, so that none is lost.
     retired: Totals,
 }
@@ -333,6 +336,7 @@ impl Inner {
             fdb: Fdb::default(),
             aged: Time::default(),
             worker_next: 0,
+            endings: Vec::new(),
             retired: Totals::default(),
         });
         Self { shared, control, umem, by_hand: None }
@@ -372,6 +376,9 @@ impl Inner {
             let control = self.control();
             now.since(control.aged) >= Duration::from_secs(1)
         };
+        if ages {
+            self.finish_late_endings();
+        }
         if self.shared.sightings.is_empty() && !ages {
             return Ok(());
         }

@@ -211,8 +211,10 @@ impl Worker {
             match command {
                 Command::AddQueue { port, io } => self.add_queue(port, io),
                 Command::GiveUpPort { port, given } => {
-                    // Nobody who asks goes away before the answer.
-                    let _ = given.send(self.give_up_port(port));
+                    // Who asks waits for the answer, unless the engine itself is going.
+                    if let Err(refused) = given.send(self.give_up_port(port)) {
+                        refused.0.into_iter().for_each(|io| io.close(&mut self.pool));
+                    }
                 }
                 Command::ReportQueues { port, done } => {
                     let own = self.queues.iter().filter(|queue| queue.port == port);

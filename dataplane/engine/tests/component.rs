@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use etherparse::PacketBuilder;
@@ -16,10 +19,11 @@ use sluice_core::table::{
     Action, Edit, Endpoint, EndpointId, Identity, IdentityId, PolicyId, PolicySet, RuleRef, Table,
     Tiers,
 };
-use sluice_engine::io::memory::Wire;
+use sluice_engine::io::QueueIo;
+use sluice_engine::io::memory::{MemoryQueue, Wire};
 use sluice_engine::port::{PortKind, PortSpec};
 use sluice_engine::{Engine, EngineConfig, EngineError, PlacedQueue};
-use sluice_xdp::Umem;
+use sluice_xdp::{Frame, FramePool, QueueReport, Umem};
 
 const FRAMES: u32 = 4096;
 const WIRE_LEN: usize = 512;
@@ -340,6 +344,88 @@ fn a_suspended_port_drops_what_is_sent_to_it_and_keeps_its_connections() {
     settle(&engine, 3);
     let counted = engine.ports().iter().map(|port| port.totals().rx_frames).sum::<u64>();
     assert_eq!(counted, 3, "and nothing that it has counted is forgotten");
+}
+
+/// A queue whose worker hangs in it for as long as it is told to.
+struct Hanging {
+    io: MemoryQueue,
+    hangs: Arc<AtomicBool>,
+}
+
+impl QueueIo for Hanging {
+    fn receive(&mut self, frames: &mut Vec<Frame>, max: usize) -> usize {
+        while self.hangs.load(Relaxed) {
+            std::thread::yield_now();
+        }
+        self.io.receive(frames, max)
+    }
+
+    fn refill(&mut self, pool: &mut FramePool) {
+        self.io.refill(pool);
+    }
+
+    fn send(&mut self, frames: &mut Vec<Frame>) -> usize {
+        self.io.send(frames)
+    }
+
+    fn kick(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn is_sending(&self) -> bool {
+        false
+    }
+
+    fn complete(&mut self, pool: &mut FramePool) {
+        self.io.complete(pool);
+    }
+
+    fn held(&self) -> usize {
+        self.io.held()
+    }
+
+    fn close(self: Box<Self>, pool: &mut FramePool) {
+        Box::new(self.io).close(pool);
+    }
+
+    fn wake_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn report(&self) -> Option<QueueReport> {
+        None
+    }
+}
+
+#[test]
+fn what_a_stuck_worker_still_owns_ends_as_soon_as_it_answers() {
+    for remove in [false, true] {
+        let engine = engine(1);
+        engine.publish(pods(3, NetworkId::DEFAULT).finish(1)).unwrap();
+        let hangs = Arc::new(AtomicBool::new(false));
+        let (old, io) = Wire::new(WIRE_LEN);
+        let kind = PortKind::Pod { pod: "shop/p1".into(), mac: mac(1) };
+        let queue = Hanging { io, hangs: Arc::clone(&hangs) };
+        engine.add_port(spec("pod-1", kind.clone()), vec![Box::new(queue)]).unwrap();
+        hangs.store(true, Relaxed);
+        let ended = if remove { engine.remove_port("pod-1") } else { engine.suspend_port("pod-1") };
+        assert!(matches!(ended, Err(EngineError::WorkerStuck(0))), "{ended:?}");
+        if !remove {
+            let (_wire, io) = Wire::new(WIRE_LEN);
+            let queue = PlacedQueue { io: Box::new(io), worker: None };
+            let resumed = engine.resume_port(spec("pod-1", kind), vec![queue]);
+            assert!(matches!(resumed, Err(EngineError::WorkerStuck(0))), "{resumed:?}");
+        }
+        hangs.store(false, Relaxed);
+        // What comes by the old queue is nobody's, least of all that of the next port.
+        wait_until("the queue to end", || engine.census().unwrap() == FRAMES as usize);
+        let _pod_2 = add_pod(&engine, 2);
+        let _pod_3 = add_pod(&engine, 3);
+        old.push(&udp(1, 2, (1, 1), b""));
+        let ended = || !old.push(&[0; 60]);
+        wait_until("the wire to fill, since nobody reads it", ended);
+        assert_eq!(engine.totals().rx_frames, 0);
+    }
 }
 
 #[test]

@@ -1,16 +1,17 @@
 //! Ports of a running engine: they come, lose their queues for a while, and go.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice_xdp::QueueReport;
 
-use super::{Control, Engine, PORTS_MAX};
+use super::{Control, Engine, Inner, PORTS_MAX};
 use crate::desk::Command;
 use crate::error::EngineError;
 use crate::io::QueueIo;
 use crate::port::{Port, PortId, PortKind, PortSpec, account_of};
 use crate::start::SIGHTINGS_LEN;
-use crate::sync::unbounded;
+use crate::sync::{MutexGuard, Receiver, unbounded};
 use crate::worker::WORKER_PATIENCE;
 
 /// A queue, and the worker that is to own it.
@@ -19,6 +20,18 @@ pub struct PlacedQueue {
     pub io: Box<dyn QueueIo>,
     /// The index of the worker; `None` for the one whose turn it is.
     pub worker: Option<usize>,
+}
+
+type Queues = Vec<Box<dyn QueueIo>>;
+
+/// The queues of a port that are to end, until every worker has given up its own.
+pub(super) struct Ending {
+    port: PortId,
+    /// Workers that have not answered yet.
+    owing: Vec<(usize, Receiver<Queues>)>,
+    given_up: Queues,
+    /// The port itself, if it goes for good.
+    removed: Option<Arc<Port>>,
 }
 
 impl Engine {
@@ -64,13 +77,14 @@ impl Engine {
     /// what is sent to it is dropped until it has queues again.
     ///
     /// # Errors
-    /// [`EngineError`], if there is no such port or a worker does not answer.
+    /// [`EngineError`], if there is no such port or a worker does not answer. In the latter case the
+    /// port is suspended all the same, and cannot be resumed before the worker has answered.
     pub fn suspend_port(&self, name: &str) -> Result<(), EngineError> {
         let mut control = self.inner.control();
         let (id, port) = control.find(name)?;
         let suspended = Arc::new(port.with_queues(port.spec.clone(), &[]));
         control.put(id, Some(suspended));
-        self.end_queues(&control, id)
+        self.inner.end_queues(control, id, None)
     }
 
     /// Gives a suspended port queues again. `spec` may differ in what follows from the interface.
@@ -87,6 +101,9 @@ impl Engine {
         if port.queue_count() > 0 || port.spec.kind != spec.kind {
             return Err(EngineError::PortExists(spec.name.into()));
         }
+        if let Some(worker) = control.owed_by(id) {
+            return Err(EngineError::WorkerStuck(worker));
+        }
         let workers = control.workers_for(&spec, &queues)?;
         control.put(id, Some(Arc::new(port.with_queues(spec, &workers))));
         self.start_queues(&control, id, workers, queues)
@@ -95,34 +112,14 @@ impl Engine {
     /// Removes a port. Its frames in flight are dropped and every frame comes back.
     ///
     /// # Errors
-    /// [`EngineError`], if there is no such port or a worker does not answer.
+    /// [`EngineError`], if there is no such port or a worker does not answer. In the latter case the
+    /// port has gone all the same, and the rest follows when the worker answers.
     pub fn remove_port(&self, name: &str) -> Result<(), EngineError> {
         let mut control = self.inner.control();
         let (id, port) = control.find(name)?;
         control.put(id, None);
         control.fdb.forget_port(id);
-        self.end_queues(&control, id)?;
-        // Nor does the next port of this number pay for what this one has opened.
-        for worker in 0..control.commands.len() {
-            let mut next = Some(0);
-            while let Some(from) = next {
-                let (done, forgotten) = unbounded();
-                let account = account_of(id);
-                control.command(worker, Command::ForgetAccount { account, from, done })?;
-                self.inner.wake(worker);
-                next = forgotten
-                    .recv_timeout(WORKER_PATIENCE)
-                    .map_err(|_| EngineError::WorkerStuck(worker))?;
-            }
-        }
-        // A station seen behind it must not be learned behind the next port of this number.
-        for _ in 0..SIGHTINGS_LEN {
-            if self.inner.shared.sightings.pop().is_none() {
-                break;
-            }
-        }
-        control.retired.absorb(&port.totals());
-        Ok(())
+        self.inner.end_queues(control, id, Some(port))
     }
 
     /// The queues of a port, each with the index of its worker, in the order of their numbers.
@@ -160,33 +157,116 @@ impl Engine {
         }
         Ok(())
     }
+}
 
-    /// Ends the queues of a port that nobody is to send to any more.
-    fn end_queues(&self, control: &Control, port: PortId) -> Result<(), EngineError> {
-        // First nobody sends to it any more, then its queues end, then no frame on its way
-        // between workers names it; only then may its number be used again. The queues are closed
-        // here: a kernel may take its time over that, and a worker has other ports to serve.
-        if !cfg!(mutant = "ends_queues_first") {
-            self.inner.show_again(control)?;
-        }
-        let mut queues = Vec::new();
+impl Inner {
+    /// Ends the queues of a port that is not to be sent to any more.
+    ///
+    /// First nobody sends to it any more, then its queues end, then no frame on its way between
+    /// workers names it; only then may its number be used again. The queues are closed here, with
+    /// nothing held: a kernel may take its time over that, and workers have other ports to serve.
+    fn end_queues(
+        &self,
+        mut control: MutexGuard<'_, Control>,
+        port: PortId,
+        removed: Option<Arc<Port>>,
+    ) -> Result<(), EngineError> {
+        let shown =
+            if cfg!(mutant = "ends_queues_first") { Ok(()) } else { self.show_again(&control) };
+        // Whoever has not seen the scene yet sees it before it obeys.
+        let mut owing = Vec::new();
         for worker in 0..control.commands.len() {
             let (given, taken) = unbounded();
             control.command(worker, Command::GiveUpPort { port, given })?;
-            self.inner.wake(worker);
-            let taken = taken.recv_timeout(WORKER_PATIENCE);
-            queues.extend(taken.map_err(|_| EngineError::WorkerStuck(worker))?);
+            self.wake(worker);
+            owing.push((worker, taken));
         }
-        self.inner.show_again(control)?;
-        let mut pool = self.inner.umem.empty_pool();
+        control.endings.push(Ending { port, owing, given_up: Vec::new(), removed });
+        let patience = if shown.is_ok() { WORKER_PATIENCE } else { Duration::ZERO };
+        let (queues, finished) = self.finish_endings(&mut control, patience);
+        drop(control);
+        self.close_queues(queues);
+        shown.and(finished)
+    }
+
+    /// Finishes what workers had not answered in time, as far as they have by now.
+    pub(super) fn finish_late_endings(&self) {
+        let mut control = self.control();
+        if control.endings.is_empty() {
+            return;
+        }
+        let (queues, finished) = self.finish_endings(&mut control, Duration::ZERO);
+        drop(control);
+        self.close_queues(queues);
+        if let Err(error) = finished {
+            tracing::warn!(%error, "the queues of a port are not given up yet");
+        }
+    }
+
+    /// The queues that all workers have given up, and nothing on its way names their ports.
+    fn finish_endings(
+        &self,
+        control: &mut Control,
+        patience: Duration,
+    ) -> (Queues, Result<(), EngineError>) {
+        let (mut queues, mut result) = (Queues::new(), Ok(()));
+        for mut ending in std::mem::take(&mut control.endings) {
+            match self.finish(control, &mut ending, patience) {
+                Ok(()) => queues.append(&mut ending.given_up),
+                Err(error) => {
+                    result = Err(error);
+                    control.endings.push(ending);
+                }
+            }
+        }
+        (queues, result)
+    }
+
+    fn finish(
+        &self,
+        control: &mut Control,
+        ending: &mut Ending,
+        patience: Duration,
+    ) -> Result<(), EngineError> {
+        while let Some((worker, taken)) = ending.owing.last() {
+            let taken = taken.recv_timeout(patience);
+            ending.given_up.extend(taken.map_err(|_| EngineError::WorkerStuck(*worker))?);
+            ending.owing.pop();
+        }
+        self.show_again(control)?;
+        let Some(port) = &ending.removed else { return Ok(()) };
+        // Nor does the next port of this number pay for what this one has opened.
+        for worker in 0..control.commands.len() {
+            let mut next = Some(0);
+            while let Some(from) = next {
+                let (done, forgotten) = unbounded();
+                let account = account_of(ending.port);
+                control.command(worker, Command::ForgetAccount { account, from, done })?;
+                self.wake(worker);
+                next = forgotten
+                    .recv_timeout(WORKER_PATIENCE)
+                    .map_err(|_| EngineError::WorkerStuck(worker))?;
+            }
+        }
+        // A station seen behind it must not be learned behind the next port of this number.
+        for _ in 0..SIGHTINGS_LEN {
+            if self.shared.sightings.pop().is_none() {
+                break;
+            }
+        }
+        control.retired.absorb(&port.totals());
+        Ok(())
+    }
+
+    fn close_queues(&self, queues: Queues) {
+        let mut pool = self.umem.empty_pool();
         for queue in queues {
             queue.close(&mut pool);
         }
         while let Some(frame) = pool.take() {
             // The reserve has room for every frame that there is.
-            let _ = self.inner.shared.reserve.push(frame);
+            let _ = self.shared.reserve.push(frame);
         }
-        Ok(())
     }
 }
 
@@ -198,6 +278,12 @@ impl Control {
             .filter_map(|(port, number)| Some((PortId(number), port.clone()?)))
             .find(|(_, port)| &*port.spec.name == name)
             .ok_or_else(|| EngineError::NoSuchPort(name.into()))
+    }
+
+    /// A worker that keeps the queues of a port from ending.
+    fn owed_by(&self, id: PortId) -> Option<usize> {
+        let ending = self.endings.iter().find(|ending| ending.port == id)?;
+        Some(ending.owing.last().map_or(0, |(worker, _)| *worker))
     }
 
     fn put(&mut self, id: PortId, port: Option<Arc<Port>>) {
@@ -230,7 +316,10 @@ impl Control {
                 }
             }
         }
-        let free = self.ports.iter().position(Option::is_none).unwrap_or(self.ports.len());
+        let numbered = self.ports.iter().zip(0..);
+        let mut free = numbered
+            .filter(|(port, number)| port.is_none() && self.owed_by(PortId(*number)).is_none());
+        let free = free.next().map_or(self.ports.len(), |(_, number)| number.into());
         match u16::try_from(free) {
             Ok(number) if free < PORTS_MAX => Ok(PortId(number)),
             _ => Err(EngineError::TooManyPorts(name())),
