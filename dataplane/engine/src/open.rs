@@ -238,6 +238,11 @@ impl Ports {
         if self.locked().contains_key(&request.interface) {
             return Err(EngineError::PortExists(request.interface.clone()).into());
         }
+        let count = self.engine.worker_count();
+        if let Some(&worker) = request.workers.iter().find(|worker| **worker >= count) {
+            let port = request.interface.clone();
+            return Err(EngineError::NoSuchWorker { port, worker, count }.into());
+        }
         let interface = Interface::open(&request.interface)?;
         check(&interface)?;
         let mut gate = self.attach(&interface, request)?;

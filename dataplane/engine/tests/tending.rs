@@ -13,6 +13,8 @@ use sluice_core::address::NetworkId;
 use sluice_engine::open::{OpenError, PortFacts, PortMode, PortRequest, Ports};
 use sluice_engine::port::PortKind;
 use sluice_engine::{Engine, EngineConfig};
+use sluice_lab::probe::{self, Probe};
+use sluice_lab::serve;
 use sluice_lab::{Lab, Namespace, VethOptions, root_or_skip, wait_until};
 use sluice_xdp::{Fallback, GateMode, Umem};
 
@@ -172,6 +174,28 @@ fn an_interface_that_comes_back_unfit_is_closed_all_the_same() {
     let facts = bed.tend();
     assert_eq!((facts.queues.len(), facts.waiting), (4, None), "at once, since it looks different");
     assert!(bed.has_all_frames());
+}
+
+#[test]
+fn a_waiting_uplink_does_not_cut_off_the_node() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new("cutoff");
+    for (namespace, interface) in [(&bed.node, "veth-a"), (&bed.outside, "veth-b")] {
+        namespace.ip(&["link", "set", interface, "mtu", "9000"]).unwrap();
+    }
+    bed.outside.address("veth-b", "10.9.0.1/24").unwrap();
+    bed.open(|_| {}).unwrap();
+    bed.node.ip(&["link", "set", "veth-a", "mtu", "9100"]).unwrap();
+    assert!(bed.tend().waiting.is_some_and(|why| why.contains("MTU 9100")));
+    bed.node.ip(&["link", "set", "veth-a", "address", "02:00:00:00:00:7a"]).unwrap();
+    bed.node.address("veth-a", "10.9.0.2/24").unwrap();
+    bed.tend();
+    let server = serve::udp_echo(&bed.node, "10.9.0.2:7000".parse().unwrap()).unwrap();
+    let ask = || probe::udp_echo(server.address(), Duration::from_millis(300));
+    let answers = wait_until(PATIENCE, || bed.outside.run(ask).unwrap() == Probe::Open);
+    assert!(answers, "the node's own address passes the gate");
 }
 
 #[test]

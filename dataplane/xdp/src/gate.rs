@@ -14,21 +14,19 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use aya::maps::MapError;
-use aya::programs::links::{FdLink, PinnedLink};
-use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, Xdp, XdpMode};
-use aya::{Ebpf, EbpfLoader};
+use aya::programs::links::FdLink;
 
+mod attach;
 mod error;
 mod maps;
 
+use attach::{adoptable, load_and_attach, raise_memlock, refuse_foreign, refuse_other_mode};
 pub use error::GateError;
-use maps::{Maps, is_missing, maps_fit, record, take_maps, write_node_addresses};
+use maps::{Maps, is_missing, record, write_node_addresses};
 
-use crate::attached;
 use crate::bpffs::is_bpffs;
 use crate::interface::Interface;
-use crate::pins::{MAPS, Pins};
+use crate::pins::Pins;
 use crate::privilege::check_privileges;
 use crate::promiscuous::Promiscuous;
 use crate::queue::Queue;
@@ -38,13 +36,6 @@ pub const QUEUES_MAX: u32 = 64;
 
 /// The most node addresses that one gate can tell apart.
 pub const NODE_ADDRESSES_MAX: u32 = 256;
-
-/// Why an adopted gate is in generic mode, as far as that is known.
-const STAYS_GENERIC: &str = "an earlier run attached it so, and it stays until it is taken away: \
-                             sluiced --detach, and start again";
-
-/// The compiled bpf/gate.bpf.c.
-static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gate.bpf.o"));
 
 /// What the gate does with frames of its interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +117,7 @@ pub struct Gate {
     mode: GateMode,
     why_generic: Option<String>,
     role: GateRole,
+    mac: [u8; 6],
     fallback: Fallback,
     adopted: bool,
     maps: Maps,
@@ -200,12 +192,27 @@ impl Gate {
         write_node_addresses(&mut self.maps.node_addresses, addresses, self.interface.name())
     }
 
+    /// Notes another MAC address of the interface, by which the node's own frames are told.
+    ///
+    /// # Errors
+    /// [`GateError::Map`] if the kernel refuses.
+    pub fn set_mac(&mut self, mac: [u8; 6]) -> Result<(), GateError> {
+        self.mac = mac;
+        self.set_fallback(self.fallback)
+    }
+
+    /// The MAC address that it takes for the interface's.
+    #[must_use]
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
     /// Changes what happens to frames for which no socket is there.
     ///
     /// # Errors
     /// [`GateError::Map`] if the kernel refuses.
     pub fn set_fallback(&mut self, fallback: Fallback) -> Result<(), GateError> {
-        let bytes = record(self.role, fallback, self.interface.mac());
+        let bytes = record(self.role, fallback, self.mac);
         self.maps
             .config
             .set(0, bytes, 0)
@@ -322,184 +329,4 @@ pub fn detach_all(pin_dir: &Path) -> Result<usize, GateError> {
         }
     }
     Ok(count)
-}
-
-/// True if the pinned link is the one that guards this very interface.
-///
-/// A deleted device leaves a link that leads nowhere; one of the same name in another namespace may
-/// even share the number, so the program that the interface runs must be the link's as well.
-fn adoptable(interface: &Interface, pins: &Pins) -> bool {
-    let Ok(target) = attached::link_target(&pins.link()) else { return false };
-    target.interface_index == interface.index()
-        && running_program(interface).is_some_and(|(id, _)| id == target.program_id)
-}
-
-fn refuse_foreign(interface: &Interface) -> Result<(), GateError> {
-    match running_program(interface) {
-        None => Ok(()),
-        Some((program_id, _)) => Err(GateError::Foreign {
-            interface: interface.name().to_owned(),
-            program: attached::xdp_program_name(program_id),
-            program_id,
-        }),
-    }
-}
-
-/// An interface cannot go over to another mode without a moment in which it has no gate.
-fn refuse_other_mode(interface: &Interface, wanted: Option<GateMode>) -> Result<(), GateError> {
-    match (wanted, running_program(interface)) {
-        (Some(wanted), Some((_, running))) if wanted != running => Err(GateError::OtherMode {
-            interface: interface.name().to_owned(),
-            running: running.name(),
-            wanted: wanted.name(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// The program that the interface runs, and how.
-fn running_program(interface: &Interface) -> Option<(u32, GateMode)> {
-    let in_mode = |mode| attached::program_id(interface.index(), mode).ok().flatten();
-    match in_mode(attached::NATIVE) {
-        Some(id) => Some((id, GateMode::Native)),
-        None => in_mode(attached::GENERIC).map(|id| (id, GateMode::Generic)),
-    }
-}
-
-fn load_and_attach(
-    interface: &Interface,
-    config: &GateConfig,
-    pins: &Pins,
-    adopt: bool,
-) -> Result<Gate, GateError> {
-    if !maps_fit(pins) {
-        pins.remove_maps().map_err(|source| GateError::pins(pins, source))?;
-    }
-    let mut loader = EbpfLoader::new();
-    loader.btf(None);
-    for name in MAPS {
-        loader.map_pin_path(name, pins.map(name));
-    }
-    let mut ebpf = loader.load(PROGRAM).map_err(|error| GateError::load(interface, error))?;
-    let mut maps = take_maps(&mut ebpf, interface)?;
-    // The maps say the right thing before the program meets its first frame.
-    write_node_addresses(&mut maps.node_addresses, &config.node_addresses, interface.name())?;
-    maps.config
-        .set(0, record(config.role, config.fallback, interface.mac()), 0)
-        .map_err(|source| GateError::map(interface.name(), "config", source))?;
-    let program = load_program(&mut ebpf, interface, config.chains)?;
-    let promiscuous = match config.role {
-        GateRole::Uplink => Some(Promiscuous::hold(interface).map_err(|source| {
-            GateError::Promiscuous { interface: interface.name().to_owned(), source }
-        })?),
-        GateRole::Steer => None,
-    };
-    let (link, why_generic) = if adopt {
-        match replace(program, interface, pins) {
-            // The kernel replaces either program by the other. But a driver may have let frames in
-            // since that only the gate with frags can take: the other end of a veth may still have
-            // the long MTU that this end had. Without it the old gate would stay, with no port.
-            Err(_) if !config.chains => {
-                (replace(load_program(&mut ebpf, interface, true)?, interface, pins)?, None)
-            }
-            replaced => (replaced?, None),
-        }
-    } else {
-        attach_new(program, interface, config.mode, pins)?
-    };
-    let mode = running_program(interface).map_or(GateMode::Generic, |(_, mode)| mode);
-    let stays_generic = adopt && mode == GateMode::Generic && config.mode.is_none();
-    let why_generic = if stays_generic { Some(STAYS_GENERIC.to_owned()) } else { why_generic };
-    Ok(Gate {
-        pins: pins.clone(),
-        interface: interface.clone(),
-        mode,
-        why_generic,
-        role: config.role,
-        fallback: config.fallback,
-        adopted: adopt,
-        maps,
-        _promiscuous: promiscuous,
-        link,
-    })
-}
-
-/// Loads the gate, for frames in several buffers or for those in one.
-fn load_program<'a>(
-    ebpf: &'a mut Ebpf,
-    interface: &Interface,
-    chains: bool,
-) -> Result<&'a mut Xdp, GateError> {
-    let name = if chains { "sluice_gate_frags" } else { "sluice_gate" };
-    let program: &mut Xdp = ebpf
-        .program_mut(name)
-        .ok_or_else(|| GateError::load(interface, format!("the object has no program {name}")))?
-        .try_into()
-        .map_err(|error: ProgramError| GateError::load(interface, error))?;
-    program.load().map_err(|error| GateError::load(interface, error))?;
-    Ok(program)
-}
-
-/// Puts the new program in the place of the old one, on the same link, at once.
-fn replace(program: &mut Xdp, interface: &Interface, pins: &Pins) -> Result<FdLink, GateError> {
-    let failed = |error: ProgramError| GateError::attach(interface, error);
-    let pinned =
-        PinnedLink::from_pin(pins.link()).map_err(|error| GateError::attach(interface, error))?;
-    let link = XdpLink::try_from(FdLink::from(pinned))
-        .map_err(|error| GateError::attach(interface, error))?;
-    let id = program.attach_to_link(link).map_err(failed)?;
-    let link = program.take_link(id).map_err(failed)?;
-    FdLink::try_from(link).map_err(|error| GateError::attach(interface, error))
-}
-
-/// Attaches in the mode that is wanted and pins the link. Tells why it is generic, if it need not
-/// have been.
-fn attach_new(
-    program: &mut Xdp,
-    interface: &Interface,
-    wanted: Option<GateMode>,
-    pins: &Pins,
-) -> Result<(FdLink, Option<String>), GateError> {
-    let failed = |error: ProgramError| GateError::attach(interface, error);
-    let index = interface.index();
-    let (id, why_generic) = match wanted {
-        Some(GateMode::Generic) => {
-            (program.attach_to_if_index(index, XdpMode::Skb).map_err(failed)?, None)
-        }
-        Some(GateMode::Native) | None => match program.attach_to_if_index(index, XdpMode::Driver) {
-            Ok(id) => (id, None),
-            Err(error) => {
-                // Somebody may have been faster since the first look.
-                refuse_foreign(interface)?;
-                if wanted.is_some() {
-                    return Err(GateError::NoNative {
-                        interface: interface.name().to_owned(),
-                        reason: reason(&error),
-                    });
-                }
-                let id = program.attach_to_if_index(index, XdpMode::Skb).map_err(failed)?;
-                (id, Some(reason(&error)))
-            }
-        },
-    };
-    let link = program.take_link(id).map_err(failed)?;
-    let link = FdLink::try_from(link).map_err(|error| GateError::attach(interface, error))?;
-    let pinned = link.pin(pins.link()).map_err(|error| GateError::attach(interface, error))?;
-    Ok((FdLink::from(pinned), why_generic))
-}
-
-/// The kernel's own words, below what the loader wraps around them.
-fn reason(error: &dyn std::error::Error) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
-}
-
-/// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Newer ones do not, so a refusal means nothing.
-fn raise_memlock() {
-    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: reads a structure that lives through the call.
-    let _ = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) };
 }

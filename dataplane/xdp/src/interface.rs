@@ -81,6 +81,15 @@ impl Interface {
         Ok(interface)
     }
 
+    /// Whether it is the same interface in the same shape as at another look, whatever its link and
+    /// addresses.
+    #[must_use]
+    pub fn is_shaped_as(&self, other: &Self) -> bool {
+        let shape =
+            |it: &Self| (it.index, it.mac, it.mtu, it.up, it.rx_queue_count, it.rx_vlan_stripping);
+        shape(self) == shape(other)
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {

@@ -116,6 +116,7 @@ pub struct Queue {
     owner: u32,
     config: QueueConfig,
     interface_name: String,
+    interface_index: u32,
     queue_id: u32,
     zero_copy: bool,
     why_copied: Option<WhyCopied>,
@@ -178,6 +179,7 @@ impl Queue {
             owner,
             config: *config,
             interface_name: name.to_owned(),
+            interface_index: interface.index(),
             queue_id,
             zero_copy,
             why_copied,
@@ -415,9 +417,9 @@ impl Queue {
             pool.put(unfinished);
         }
         let doubtful = self.zero_copy || self.held.tx > 0;
-        let Self { socket, region, owner, interface_name, queue_id, .. } = self;
+        let Self { socket, region, owner, interface_index, queue_id, .. } = self;
         drop(socket);
-        if doubtful && !released(&interface_name, queue_id) {
+        if doubtful && !released(interface_index, queue_id) {
             let lost = region.reclaim_all(owner, |_| {});
             region.count_leaked(lost);
             return count;

@@ -221,6 +221,17 @@ fn a_queue_without_a_socket_passes_nothing_while_others_have_theirs() {
 }
 
 #[test]
+fn a_peer_with_a_long_mtu_does_not_make_the_gate_generic() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new("longpeer", 1);
+    bed.pod.ip(&["link", "set", "eth0", "mtu", "9000"]).unwrap();
+    let gate = bed.attach(GateRole::Steer).unwrap();
+    assert_eq!((gate.mode(), gate.why_generic()), (GateMode::Native, None));
+}
+
+#[test]
 fn an_interface_that_vanishes_before_its_gate_or_socket_leaves_nothing_behind() {
     if !root_or_skip() {
         return;

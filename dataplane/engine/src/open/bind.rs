@@ -115,7 +115,12 @@ impl Ports {
         };
         let taken = taken_by(&self.locked());
         let total = self.engine.umem().frame_count() as usize;
-        let under_way = FRAMES_UNDER_WAY * self.engine.worker_count();
+        let any_chains = |ports: &BTreeMap<String, OpenPort>| {
+            ports.values().any(|port| needs_chains(&port.interface))
+        };
+        // What takes one chunk of a short packet takes three of a long one.
+        let chunks = if needs_chains(interface) || any_chains(&self.locked()) { 3 } else { 1 };
+        let under_way = FRAMES_UNDER_WAY * chunks * self.engine.worker_count();
         let left = total.saturating_sub(taken + under_way);
         let queues = interface.rx_queue_count();
         let wanted = wants(config, queues);

@@ -1,7 +1,7 @@
 //! Which worker owns which queue of a NIC.
 //!
 //! A frame is cheapest where it is in the cache already: on the core that handles its queue's
-//! interrupt, if a worker has that core, else on a core of the NIC's own NUMA node. What the machine
+//! interrupt, if a worker has that core, else near the NIC's own NUMA node. What the machine
 //! does not tell is left to the engine, which goes round its workers.
 
 use std::collections::BTreeMap;
@@ -38,31 +38,53 @@ impl Nearness {
 }
 
 /// The worker of each queue, by its index among `cores`, and why; `None` for whose turn it is.
+///
+/// No worker gets more than its share, however near it is: the others would be idle.
 pub(super) fn place(
     queue_count: usize,
     cores: &[usize],
     near: &Nearness,
 ) -> Vec<(Option<usize>, &'static str)> {
-    let on_node: Vec<usize> = (0..cores.len())
-        .filter(|worker| cores.get(*worker).is_some_and(|core| near.node_cores.contains(core)))
-        .collect();
-    let worker_on = |core: &usize| cores.iter().position(|own| own == core);
-    // If interrupts crowd on few of the workers' cores, to follow them would leave others idle.
-    let by_interrupt: Vec<Option<usize>> = (0..queue_count)
-        .map(|queue| near.interrupt_cores.get(&queue).and_then(worker_on))
-        .collect();
-    let fair = queue_count.div_ceil(cores.len().max(1));
-    let is_fair = (0..cores.len())
-        .all(|worker| by_interrupt.iter().filter(|it| **it == Some(worker)).count() <= fair);
-    let placed = |queue: usize| match by_interrupt.get(queue).copied().flatten() {
-        Some(worker) if is_fair => (Some(worker), "its interrupt goes to that core"),
-        _ if !on_node.is_empty() && on_node.len() < cores.len() => (
-            on_node.get(queue % on_node.len()).copied(),
-            "that core is on the NUMA node of the NIC",
-        ),
-        _ => (None, "no worker is nearer than another"),
+    let share = queue_count.div_ceil(cores.len().max(1));
+    let mut left = vec![share; cores.len()];
+    let mut take = |worker: usize| match left.get_mut(worker) {
+        Some(left) if *left > 0 => {
+            *left -= 1;
+            true
+        }
+        _ => false,
     };
-    (0..queue_count).map(placed).collect()
+    let by_interrupt: Vec<Option<usize>> = (0..queue_count)
+        .map(|queue| {
+            let core = near.interrupt_cores.get(&queue)?;
+            cores.iter().position(|own| own == core).filter(|worker| take(*worker))
+        })
+        .collect();
+    let is_on_node = |core: &usize| near.node_cores.contains(core);
+    let node_decides = cores.iter().any(is_on_node) && !cores.iter().all(is_on_node);
+    // The near ones first, and round them, so that few queues do not crowd on one.
+    let mut by_nearness: Vec<usize> = (0..cores.len()).collect();
+    by_nearness.sort_by_key(|worker| !cores.get(*worker).is_some_and(is_on_node));
+    let near_len = cores.iter().filter(|core| is_on_node(core)).count();
+    let mut turn = 0;
+    let mut nearest_with_room = || {
+        for _ in 0..near_len {
+            let worker = by_nearness.get(turn % near_len).copied()?;
+            turn += 1;
+            if take(worker) {
+                return Some(worker);
+            }
+        }
+        by_nearness.iter().copied().find(|worker| take(*worker))
+    };
+    let placed = |by_interrupt: Option<usize>| match by_interrupt {
+        Some(worker) => (Some(worker), "its interrupt goes to that core"),
+        None if node_decides => {
+            (nearest_with_room(), "the nearest to the NUMA node of the NIC with room")
+        }
+        None => (None, "no worker is nearer than another"),
+    };
+    by_interrupt.into_iter().map(placed).collect()
 }
 
 #[cfg(test)]
@@ -78,21 +100,29 @@ mod tests {
         let interrupt_cores = BTreeMap::from([(0, 6), (1, 4), (2, 9)]);
         let near = Nearness { interrupt_cores, node_cores: vec![4, 5, 6] };
         // Core 9 has no worker, and nothing is known of queue 3: the node decides.
-        assert_eq!(workers(4, &[4, 5, 6, 1], &near), [Some(2), Some(0), Some(2), Some(0)]);
+        assert_eq!(workers(4, &[4, 5, 6, 1], &near), [Some(2), Some(0), Some(1), Some(3)]);
+        assert_eq!(workers(4, &[4, 5, 6], &near), [Some(2), Some(0), None, None]);
     }
 
     #[test]
-    fn interrupts_that_all_go_to_one_core_are_not_followed() {
-        let interrupt_cores = (0..4).map(|queue| (queue, 4)).collect();
-        let near = Nearness { interrupt_cores, node_cores: Vec::new() };
-        assert_eq!(workers(4, &[4, 5], &near), [None; 4]);
-        assert_eq!(workers(4, &[4], &near), [Some(0); 4], "there is nobody else");
+    fn no_worker_has_more_than_its_share() {
+        let interrupt_cores: BTreeMap<usize, usize> = (0..4).map(|queue| (queue, 4)).collect();
+        let crowded = Nearness { interrupt_cores, node_cores: Vec::new() };
+        assert_eq!(workers(4, &[4, 5], &crowded), [Some(0), Some(0), None, None]);
+        assert_eq!(workers(4, &[4], &crowded), [Some(0); 4], "there is nobody else");
+        let lonely = Nearness { node_cores: vec![7], ..Nearness::default() };
+        let placed = workers(8, &[5, 6, 7, 8], &lonely);
+        for worker in 0..4 {
+            assert_eq!(placed.iter().filter(|it| **it == Some(worker)).count(), 2, "{placed:?}");
+        }
+        assert_eq!(placed.first(), Some(&Some(2)), "the near one first");
     }
 
     #[test]
     fn workers_on_the_nic_s_node_come_before_others() {
         let near = Nearness { node_cores: vec![0, 2], ..Nearness::default() };
-        assert_eq!(workers(3, &[1, 2, 0], &near), [Some(1), Some(2), Some(1)]);
+        assert_eq!(workers(3, &[1, 2, 0], &near), [Some(1), Some(2), Some(0)]);
+        assert_eq!(workers(2, &[1, 2, 0], &near), [Some(1), Some(2)]);
         assert_eq!(workers(2, &[1, 3], &near), [None, None], "no worker is near");
         assert_eq!(workers(2, &[0, 2], &near), [None, None], "all are");
     }

@@ -37,7 +37,11 @@ impl Waiting {
     }
 
     fn is_due(&self, look: &Look, now: Instant) -> bool {
-        self.next <= now || look.as_ref().ok() != self.seen.as_ref()
+        match (look, &self.seen) {
+            _ if self.next <= now => true,
+            (Ok(look), Some(seen)) => !look.is_shaped_as(seen),
+            (look, seen) => look.is_ok() != seen.is_some(),
+        }
     }
 
     fn failed_again(&mut self, now: Instant, seen: Option<Interface>, why: String) {
@@ -67,7 +71,7 @@ impl Ports {
         }
         for (name, look) in &looks {
             if let Some(request) = self.due(name, look, now) {
-                self.try_again(&request, now);
+                self.try_again(&request);
             }
         }
         for (name, look) in &looks {
@@ -110,7 +114,7 @@ impl Ports {
         port.waiting.as_ref()?.is_due(look, now).then(|| port.request.clone())
     }
 
-    fn try_again(&self, request: &PortRequest, now: Instant) {
+    fn try_again(&self, request: &PortRequest) {
         let name = &request.interface;
         let Err(error) = self.reopen(request) else {
             tracing::info!(port = name, "the port is open again");
@@ -121,7 +125,8 @@ impl Ports {
             if waiting.why != why {
                 tracing::warn!(port = name, why, "the port is still not open");
             }
-            waiting.failed_again(now, seen, why);
+            // An attempt may take longer than the interval.
+            waiting.failed_again(Instant::now(), seen, why);
         }
     }
 
@@ -187,18 +192,46 @@ fn difference(before: &Interface, now: &Interface) -> Option<String> {
         .or_else(|| changed("MAC", mac(before), mac(now)))
 }
 
-/// Notes the link of an open port, and tells an uplink's gate what is the node's own.
+/// Notes the link of a port, and tells an uplink's gate what is the node's own: while the port waits
+/// too, or a new address would cut the node off.
 fn refresh(port: &mut OpenPort, interface: &Interface) {
-    if port.waiting.is_some() {
-        return;
-    }
     port.has_link = interface.is_up() && interface.link_detected();
-    if port.request.kind != PortKind::Uplink {
+    let is_guarded = port.gate.interface().index() == interface.index();
+    if port.request.kind != PortKind::Uplink || !is_guarded {
         return;
     }
     let addresses: Vec<IpAddr> = node_addresses(interface, &port.request);
-    if let Err(error) = port.gate.set_node_addresses(&addresses) {
+    let told = port.gate.set_node_addresses(&addresses).and_then(|()| {
+        if port.gate.mac() == interface.mac() { Ok(()) } else { port.gate.set_mac(interface.mac()) }
+    });
+    if let Err(error) = told {
         let port = interface.name();
         tracing::warn!(port, %error, "the gate was not told of the node's addresses");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_come_at_longer_and_longer_intervals_or_when_something_looks_different() {
+        let missing = || Err(InterfaceError::Missing { name: "x".into() });
+        let start = Instant::now();
+        let mut waiting = Waiting::from(start, "it has gone".into());
+        assert!(waiting.is_due(&missing(), start), "at once for the first time");
+        let mut now = start;
+        for seconds in [1, 2, 4, 8, 16, 30, 30] {
+            waiting.failed_again(now, None, "it is still gone".into());
+            let next = now + Duration::from_secs(seconds);
+            assert!(!waiting.is_due(&missing(), next - Duration::from_millis(1)));
+            assert!(waiting.is_due(&missing(), next));
+            now = next;
+        }
+        waiting.failed_again(now, None, "it is still gone".into());
+        let there = Interface::open("lo").unwrap();
+        assert!(waiting.is_due(&Ok(there.clone()), now), "it has come");
+        waiting.failed_again(now, Some(there.clone()), "it is unfit".into());
+        assert!(!waiting.is_due(&Ok(there), now));
     }
 }

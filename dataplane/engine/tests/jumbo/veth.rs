@@ -22,7 +22,7 @@ use sluice_xdp::{Fallback, GateMode, Umem};
 use super::{OPEN, mac, pods, v4, v6};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-const FRAMES: u32 = 3 * 512 + 2 * 1024 + 1024;
+const FRAMES: u32 = 3 * 512 + 2 * 3 * 1024 + 1024;
 
 struct Bed {
     ports: Ports,

@@ -8,6 +8,8 @@ use std::io;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use nix::net::if_::if_indextoname;
+
 use super::Copying;
 use crate::region::Region;
 use crate::socket::{Socket, Unbound};
@@ -93,17 +95,23 @@ pub(super) fn bind_patiently(
 }
 
 /// True once the kernel has let go of a closed socket's memory: its queue can be bound again.
-pub(super) fn released(interface: &str, queue_id: u32) -> bool {
+///
+/// Goes by the interface's number: it may have another name by now, and another interface its name.
+pub(super) fn released(interface_index: u32, queue_id: u32) -> bool {
+    let Ok(name) = if_indextoname(interface_index) else {
+        // A device that is gone has been torn down as a whole.
+        return true;
+    };
+    let Ok(name) = name.into_string() else { return false };
     // Regions are never unmapped, so one serves all probes of the process.
     static SCRATCH: OnceLock<Option<&'static Region>> = OnceLock::new();
     let Some(scratch) = *SCRATCH.get_or_init(|| Region::map(1, false, false).ok()) else {
         return false;
     };
     let Ok(unbound) = Unbound::new(scratch, 64) else { return false };
-    match bind_patiently(unbound, interface, queue_id, Copying::Always, false) {
+    match bind_patiently(unbound, &name, queue_id, Copying::Always, false) {
         Ok(_) => true,
         Err(error) => match error.raw_os_error() {
-            // A device that is gone has been torn down as a whole.
             Some(libc::ENODEV | libc::ENXIO) => true,
             // Nothing can be bound to a device that is down, so nothing can be asked this way. It
             // moves no frame either, and this is many times as long as a teardown takes.
