@@ -20,9 +20,10 @@ guest_seconds=${SLUICE_VM_SECONDS:-400}
 # cases KERNEL: what runs there. The cloud kernels have virtio-net only, and no zero-copy for it.
 cases() {
     case $1 in
-        linux-7.3) echo virtio-zero-copy igb-zero-copy e1000e-generic ;;
-        linux-6.12) echo virtio-copy ;;
-        linux-5.10) echo virtio-oldest ;;
+        linux-7.3)
+            echo virtio-zero-copy virtio-copy-asked virtio-generic-asked virtio-link virtio-vlan \
+                virtio-sctp virtio-jumbo igb-zero-copy igb-queues-change igb-link igb-vlan e1000e-generic ;;
+        linux-6.12 | linux-5.10) echo virtio-copy ;;
     esac
 }
 

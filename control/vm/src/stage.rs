@@ -73,13 +73,31 @@ pub(crate) const IGB: Nic =
 pub(crate) const E1000E: Nic =
     Nic { driver: "e1000e", near: "52:54:00:00:03:0a", far: "52:54:00:00:03:0b" };
 
+/// What a case wants of its stage.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) nic: Nic,
+    /// Keys of the uplink beside its kind, as TOML.
+    pub(crate) uplink: &'static str,
+    /// The VLAN in which the outside lives.
+    pub(crate) vlan: Option<u16>,
+    /// Of every interface.
+    pub(crate) mtu: u32,
+}
+
+impl Setup {
+    /// An untagged network with an MTU of 1500.
+    pub(crate) fn on(nic: Nic) -> Self {
+        Self { nic, uplink: "", vlan: None, mtu: 1500 }
+    }
+}
+
 pub(crate) struct Stage {
     pub(crate) node: Namespace,
     pub(crate) outside: Namespace,
     pub(crate) web: Namespace,
     pub(crate) free: Namespace,
     daemon: Option<Child>,
-    /// Keys of the uplink beside its kind, as TOML.
     uplink: &'static str,
     // Last: its namespaces go when everything in them has.
     _lab: Lab,
@@ -87,31 +105,50 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// Namespaces and cables; no daemon yet.
-    pub(crate) fn build(nic: Nic, uplink: &'static str) -> Self {
+    pub(crate) fn build(setup: &Setup) -> Self {
         let lab = Lab::new("vm").unwrap();
         let make = |name| lab.namespace(name).unwrap();
         let (node, outside, web, free) = (make("node"), make("outside"), make("web"), make("free"));
-        take(nic.near, &node, "up0");
-        take(nic.far, &outside, "eth0");
-        for (place, gateway) in GATEWAYS.iter().enumerate() {
-            outside.address("eth0", &format!("{gateway}/{}", PREFIX_LENS[place])).unwrap();
+        for (mac, namespace, name) in
+            [(setup.nic.near, &node, "up0"), (setup.nic.far, &outside, "eth0")]
+        {
+            take(mac, namespace, name);
+            namespace.ip(&["link", "set", "dev", name, "mtu", &setup.mtu.to_string()]).unwrap();
+            namespace.up(name).unwrap();
+        }
+        // Sluice refuses a NIC that takes tags away. Where a driver does not, this changes nothing.
+        let _ = node.command("ethtool", &["-K", "up0", "rxvlan", "off"]);
+        let gateway = match setup.vlan {
+            None => "eth0".to_owned(),
+            Some(id) => {
+                let (name, id) = (format!("eth0.{id}"), id.to_string());
+                let link =
+                    ["link", "add", "link", "eth0", "name", &name, "type", "vlan", "id", &id];
+                outside.ip(&link).unwrap();
+                outside.up(&name).unwrap();
+                name
+            }
+        };
+        for (place, address) in GATEWAYS.iter().enumerate() {
+            outside.address(&gateway, &format!("{address}/{}", PREFIX_LENS[place])).unwrap();
         }
         // Every address of this network is the outside's own, to send from and to listen on.
         outside.ip(&["route", "add", "local", "198.18.0.0/16", "dev", "lo"]).unwrap();
+        let veth = VethOptions { mtu: setup.mtu, ..VethOptions::default() };
         for (pod, last, addresses) in [(&web, 11, WEB), (&free, 12, FREE)] {
-            let veth = VethOptions { mac_b: Some([2, 0, 0, 5, 0, last]), ..VethOptions::default() };
+            let veth = VethOptions { mac_b: Some([2, 0, 0, 5, 0, last]), ..veth.clone() };
             lab.veth(&node, &format!("v{last}"), pod, "eth0", &veth).unwrap();
             for (place, address) in addresses.iter().enumerate() {
                 pod.address("eth0", &format!("{address}/{}", PREFIX_LENS[place])).unwrap();
                 pod.route("default", "via", GATEWAYS[place]).unwrap();
             }
         }
-        Self { node, outside, web, free, daemon: None, uplink, _lab: lab }
+        Self { node, outside, web, free, daemon: None, uplink: setup.uplink, _lab: lab }
     }
 
     /// Namespaces, cables and a daemon that serves, with the uplink's link up.
-    pub(crate) fn start(nic: Nic, uplink: &'static str) -> Self {
-        let mut stage = Self::build(nic, uplink);
+    pub(crate) fn start(setup: &Setup) -> Self {
+        let mut stage = Self::build(setup);
         stage.start_daemon();
         stage
     }
@@ -126,6 +163,18 @@ impl Stage {
         });
         assert!(up, "sluiced does not serve:\n{}", log());
         self.wait_for_carrier();
+    }
+
+    /// Starts the daemon and waits for its end; what it said.
+    pub(crate) fn refused(&mut self) -> String {
+        self.launch();
+        let daemon = self.daemon.as_mut().unwrap();
+        assert!(
+            wait_until(PATIENCE, || !matches!(daemon.try_wait(), Ok(None))),
+            "it runs:\n{}",
+            log()
+        );
+        log()
     }
 
     fn launch(&mut self) {
@@ -242,5 +291,4 @@ fn take(mac: &str, namespace: &Namespace, name: &str) {
         .status()
         .unwrap();
     assert!(status.success(), "{found} was not moved to {}", namespace.name());
-    namespace.up(name).unwrap();
 }

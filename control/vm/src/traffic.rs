@@ -22,6 +22,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Counts the datagrams that arrive at an address inside a namespace.
 pub(crate) struct Sink {
+    address: SocketAddr,
     received: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -42,7 +43,11 @@ impl Sink {
                 }
             }
         });
-        Self { received, stop, thread: Some(thread) }
+        Self { address, received, stop, thread: Some(thread) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn received(&self) -> u64 {
@@ -67,6 +72,8 @@ pub(crate) struct Load {
     /// Where nothing may arrive.
     pub(crate) denied: SocketAddr,
     pub(crate) denied_count: u64,
+    /// The longest payload, in bytes; they are of all lengths.
+    pub(crate) length_max: u64,
 }
 
 /// Addresses of the outside, for flows that differ by address.
@@ -94,14 +101,14 @@ impl Load {
     fn pour(&self, sink: &Sink, already: u64) {
         let sockets: Vec<UdpSocket> =
             self.sources.iter().map(|ip| UdpSocket::bind((*ip, 0)).unwrap()).collect();
-        let payload = [0x5a; 1400];
+        let payload = [0x5a; 9000];
         let (mut allowed, mut denied) = (0, 0);
         while allowed < self.allowed_count || denied < self.denied_count {
             for step in 0..BURST {
                 let turn = allowed + denied + step;
                 let socket =
                     &sockets[usize::try_from(allowed / 2 + denied / 2).unwrap() % sockets.len()];
-                let length = 18 + usize::try_from(turn * 37 % 1_380).unwrap();
+                let length = usize::try_from(18 + turn * 37 % (self.length_max - 17)).unwrap();
                 // Both run out together.
                 if allowed * self.denied_count <= denied * self.allowed_count
                     && allowed < self.allowed_count
