@@ -20,6 +20,11 @@ static void *(*const bpf_map_lookup_elem)(void *map, const void *key) =
 	(void *)BPF_FUNC_map_lookup_elem;
 static long (*const bpf_redirect_map)(void *map, __u32 key, __u64 flags) =
 	(void *)BPF_FUNC_redirect_map;
+/* Both since Linux 5.18. */
+static __u64 (*const bpf_xdp_get_buff_len)(struct xdp_md *context) =
+	(void *)BPF_FUNC_xdp_get_buff_len;
+static long (*const bpf_xdp_load_bytes)(struct xdp_md *context, __u32 offset, void *to, __u32 length) =
+	(void *)BPF_FUNC_xdp_load_bytes;
 
 /* A constant in network byte order. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__

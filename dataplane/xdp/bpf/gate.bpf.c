@@ -112,6 +112,26 @@ enum { ETHERTYPE_IPV4 = 0x0800, ETHERTYPE_ARP = 0x0806, ETHERTYPE_IPV6 = 0x86dd 
 enum { NEXT_HEADER_ICMPV6 = 58 };
 enum { ICMPV6_ROUTER_ADVERTISEMENT = 134, ICMPV6_NEIGHBOUR_SOLICITATION = 135 };
 
+/* The most that is ever read of a frame. */
+enum { HEADERS_MAX = sizeof(struct ethernet) + sizeof(struct ipv6) + sizeof(struct neighbour) };
+
+/* The beginning of a frame: in its first buffer, or copied out of several. */
+struct headers {
+	const void *data;
+	/* Where the first buffer ends: with this, and nothing else, the verifier wants pointers compared. */
+	const void *end;
+	/* Bytes in a copy. Not its end: not every process may compare pointers to a program's stack. */
+	__u64 length;
+	int is_copy;
+};
+
+static ALWAYS_INLINE int reach_to(const struct headers *headers, const void *next)
+{
+	if (headers->is_copy)
+		return (__u64)(next - headers->data) <= headers->length;
+	return next <= headers->end;
+}
+
 static ALWAYS_INLINE void count(__u32 which)
 {
 	__u64 *value = bpf_map_lookup_elem(&counters, &which);
@@ -153,33 +173,33 @@ static ALWAYS_INLINE int is_node_ipv6(const __u8 *ip)
  * Neighbour discovery has no extension headers in practice (RFC 6980 forbids fragments), so only an
  * ICMPv6 header that follows the IPv6 header at once is looked at; anything else meets the judge.
  */
-static ALWAYS_INLINE int is_node_ipv6_frame(const struct ipv6 *ip, void *end, int own_mac)
+static ALWAYS_INLINE int is_node_ipv6_frame(const struct headers *headers, const struct ipv6 *ip,
+					    int own_mac)
 {
 	const struct neighbour *message = (const void *)(ip + 1);
 
-	if ((const void *)(ip + 1) > end || (ip->version[0] >> 4) != 6)
+	if (!reach_to(headers, ip + 1) || (ip->version[0] >> 4) != 6)
 		return 0;
 	if (own_mac && is_node_ipv6(ip->destination))
 		return 1;
 	if (ip->next_header != NEXT_HEADER_ICMPV6)
 		return 0;
-	if ((const void *)&message->code > end)
+	if (!reach_to(headers, &message->code))
 		return 0;
 	if (message->type == ICMPV6_ROUTER_ADVERTISEMENT)
 		return 1;
-	if (message->type != ICMPV6_NEIGHBOUR_SOLICITATION || (const void *)(message + 1) > end)
+	if (message->type != ICMPV6_NEIGHBOUR_SOLICITATION || !reach_to(headers, message + 1))
 		return 0;
 	return is_node_ipv6(message->target);
 }
 
-/* True for a frame that belongs to the node's own stack. */
-static ALWAYS_INLINE int is_node_frame(void *data, void *end, const struct gate_config *gate)
+static ALWAYS_INLINE int are_of_node(const struct headers *headers, const struct gate_config *gate)
 {
-	const struct ethernet *ethernet = data;
+	const struct ethernet *ethernet = headers->data;
 	const void *payload = ethernet + 1;
 	int own_mac, group;
 
-	if (payload > end)
+	if (!reach_to(headers, payload))
 		return 0;
 	own_mac = same_mac(ethernet->destination, gate->mac);
 	group = ethernet->destination[0] & 1;
@@ -189,27 +209,52 @@ static ALWAYS_INLINE int is_node_frame(void *data, void *end, const struct gate_
 	if (ethernet->type == NET16(ETHERTYPE_IPV4)) {
 		const struct ipv4 *ip = payload;
 
-		if (!own_mac || (const void *)(ip + 1) > end || (ip->version_and_length >> 4) != 4)
+		if (!own_mac || !reach_to(headers, ip + 1) || (ip->version_and_length >> 4) != 4)
 			return 0;
 		return is_node_ipv4(ip->destination);
 	}
 	if (ethernet->type == NET16(ETHERTYPE_ARP)) {
 		const struct arp *arp = payload;
 
-		if ((const void *)(arp + 1) > end || arp->protocol != NET16(ETHERTYPE_IPV4) ||
+		if (!reach_to(headers, arp + 1) || arp->protocol != NET16(ETHERTYPE_IPV4) ||
 		    arp->hardware_length != 6 || arp->protocol_length != 4)
 			return 0;
 		return is_node_ipv4(arp->target_ip);
 	}
 	if (ethernet->type == NET16(ETHERTYPE_IPV6))
-		return is_node_ipv6_frame(payload, end, own_mac);
+		return is_node_ipv6_frame(headers, payload, own_mac);
 	return 0;
 }
 
-static ALWAYS_INLINE int decide(struct xdp_md *context)
+/*
+ * True for a frame that belongs to the node's own stack.
+ *
+ * Where a frame's first buffer ends is the driver's choice: mlx5 leaves it empty. Then, and for frames that
+ * are short, the headers are copied, wherever they lie.
+ */
+static ALWAYS_INLINE int is_node_frame(struct xdp_md *context, const struct gate_config *gate,
+				       int may_have_frags)
 {
-	void *data = (void *)(long)context->data;
-	void *end = (void *)(long)context->data_end;
+	__u8 copy[HEADERS_MAX] = {};
+	struct headers headers = {
+		.data = (const void *)(long)context->data,
+		.end = (const void *)(long)context->data_end,
+	};
+	__u64 length;
+
+	if (!may_have_frags || reach_to(&headers, headers.data + HEADERS_MAX))
+		return are_of_node(&headers, gate);
+	length = bpf_xdp_get_buff_len(context);
+	if (length > HEADERS_MAX)
+		length = HEADERS_MAX;
+	if (length < sizeof(struct ethernet) || bpf_xdp_load_bytes(context, 0, copy, length))
+		return 0;
+	headers = (struct headers){ .data = copy, .length = length, .is_copy = 1 };
+	return are_of_node(&headers, gate);
+}
+
+static ALWAYS_INLINE int decide(struct xdp_md *context, int may_have_frags)
+{
 	__u32 queue = context->rx_queue_index;
 	__u32 zero = 0;
 	struct gate_config *gate = bpf_map_lookup_elem(&config, &zero);
@@ -217,7 +262,7 @@ static ALWAYS_INLINE int decide(struct xdp_md *context)
 	/* Cannot happen: the array has an element 0. The verifier wants an answer, and it is: closed. */
 	if (!gate)
 		return XDP_DROP;
-	if (gate->role == ROLE_UPLINK && is_node_frame(data, end, gate)) {
+	if (gate->role == ROLE_UPLINK && is_node_frame(context, gate, may_have_frags)) {
 		count(COUNTER_PASSED_TO_NODE);
 		return XDP_PASS;
 	}
@@ -239,17 +284,14 @@ static ALWAYS_INLINE int decide(struct xdp_md *context)
 SEC("xdp")
 int sluice_gate(struct xdp_md *context)
 {
-	return decide(context);
+	return decide(context, 0);
 }
 
-/*
- * The same for an interface whose frames may lie in several buffers. What is read lies in the first,
- * and so does all of it in practice; if not, the frame goes to the socket like any that cannot be read.
- */
+/* The same for an interface whose frames may lie in several buffers, on kernels that have those. */
 SEC("xdp.frags")
 int sluice_gate_frags(struct xdp_md *context)
 {
-	return decide(context);
+	return decide(context, 1);
 }
 
 char gate_license[] SEC("license") = "Dual MIT/GPL";
