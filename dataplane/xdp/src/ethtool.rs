@@ -169,7 +169,7 @@ impl Ethtool {
     /// The NIC's channels.
     ///
     /// # Errors
-    /// What the kernel said; EOPNOTSUPP for drivers with a single queue.
+    /// What the kernel said; EOPNOTSUPP for most drivers with a single queue, and some with several.
     pub fn channels(&self) -> io::Result<Channels> {
         let [_, rx_max, tx_max, other_max, combined_max, rx, tx, other, combined] =
             self.ask(GCHANNELS)?;

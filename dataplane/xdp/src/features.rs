@@ -1,12 +1,9 @@
 //! What a driver can do with XDP and AF_XDP, as the kernel tells since Linux 6.3.
-//!
-//! The generic netlink family `netdev` (Documentation/netlink/specs/netdev.yaml of the kernel).
 
 use std::io;
 
-use nix::sys::socket::SockProtocol;
-
-use crate::netlink::{Ask, Netlink, attribute, u16_at, u32_at, u64_at, write_attribute};
+use crate::netdev::Netdev;
+use crate::netlink::{Ask, attribute, u32_at, u64_at};
 
 /// What a driver can do, on one interface and as it is configured at the moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -28,24 +25,13 @@ pub struct XdpFeatures {
 /// # Errors
 /// ENOENT from a kernel without the family, ENODEV without the interface, and what else it says.
 pub fn xdp_features(interface_index: u32) -> io::Result<XdpFeatures> {
-    let netlink = Netlink::open(SockProtocol::NetlinkGeneric)?;
-    let mut question = command(CTRL_CMD_GETFAMILY);
-    write_attribute(&mut question, CTRL_ATTR_FAMILY_NAME, b"netdev\0");
-    let answer = netlink.ask(GENL_ID_CTRL, Ask::One, &question)?;
-    let family = answer
-        .iter()
-        .find_map(|message| u16_at(attribute(message.get(4..)?, CTRL_ATTR_FAMILY_ID)?, 0))
-        .ok_or(io::ErrorKind::InvalidData)?;
-
-    let mut question = command(NETDEV_CMD_DEV_GET);
-    write_attribute(&mut question, NETDEV_A_DEV_IFINDEX, &interface_index.to_ne_bytes());
-    let answer = netlink.ask(family, Ask::One, &question)?;
-    let features = answer.iter().find_map(|message| read(message));
+    let answer =
+        Netdev::open()?.ask(NETDEV_CMD_DEV_GET, Ask::One, NETDEV_A_DEV_IFINDEX, interface_index)?;
+    let features = answer.iter().find_map(|attributes| read(attributes));
     features.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-fn read(message: &[u8]) -> Option<XdpFeatures> {
-    let attributes = message.get(4..)?;
+fn read(attributes: &[u8]) -> Option<XdpFeatures> {
     let bits = u64_at(attribute(attributes, NETDEV_A_DEV_XDP_FEATURES)?, 0)?;
     let segments = attribute(attributes, NETDEV_A_DEV_XDP_ZC_MAX_SEGS);
     let has = |bit: u32| bits & (1 << bit) != 0;
@@ -58,16 +44,7 @@ fn read(message: &[u8]) -> Option<XdpFeatures> {
     })
 }
 
-/// `struct genlmsghdr`: command, version, reserved.
-fn command(number: u8) -> Vec<u8> {
-    vec![number, 1, 0, 0]
-}
-
-// linux/genetlink.h and linux/netdev.h
-const GENL_ID_CTRL: u16 = 0x10;
-const CTRL_CMD_GETFAMILY: u8 = 3;
-const CTRL_ATTR_FAMILY_ID: u16 = 1;
-const CTRL_ATTR_FAMILY_NAME: u16 = 2;
+// linux/netdev.h
 const NETDEV_CMD_DEV_GET: u8 = 1;
 const NETDEV_A_DEV_IFINDEX: u16 = 1;
 const NETDEV_A_DEV_XDP_FEATURES: u16 = 3;
@@ -79,10 +56,11 @@ mod tests {
     use sluice_lab::{Lab, VethOptions, root_or_skip};
 
     use super::*;
+    use crate::netlink::write_attribute;
 
     #[test]
     fn features_are_read_from_the_kernels_answer() {
-        let mut message = command(NETDEV_CMD_DEV_GET);
+        let mut message = Vec::new();
         write_attribute(&mut message, NETDEV_A_DEV_IFINDEX, &4_u32.to_ne_bytes());
         write_attribute(&mut message, NETDEV_A_DEV_XDP_FEATURES, &0b10_1011_u64.to_ne_bytes());
         write_attribute(&mut message, NETDEV_A_DEV_XDP_ZC_MAX_SEGS, &8_u32.to_ne_bytes());

@@ -1,6 +1,6 @@
 //! A network interface as seen from the current network namespace.
 //!
-//! Everything is asked by system call (getifaddrs, ethtool ioctls): files under /sys/class/net show the
+//! Everything is asked by system call (getifaddrs, ethtool ioctls, netlink): files under /sys/class/net show the
 //! namespace in which /sys was mounted, which need not be ours. A snapshot, not a subscription.
 
 use std::collections::HashMap;
@@ -12,6 +12,7 @@ use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
 use crate::ethtool::{Ethtool, check, request_for};
+use crate::rx_queues::rx_queue_count;
 
 /// What is known of an interface at the moment it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +63,11 @@ impl Interface {
             up: false,
             // A driver that does not tell is not held to be without a partner.
             link_detected: ethtool.link_detected().unwrap_or(true),
-            rx_queue_count: ethtool.channels().map_or(1, |it| it.rx_queue_count().max(1)),
+            rx_queue_count: match ethtool.channels().map(|it| it.rx_queue_count()) {
+                Ok(count) if count > 0 => count,
+                // One that is not counted gets no socket, and its frames are lost without a word.
+                _ => rx_queue_count(index).map_err(failed)?.max(1),
+            },
             rx_vlan_stripping: ethtool.offloads().is_ok_and(|it| it.rx_vlan_stripping),
             driver: ethtool.driver().map_or(String::new(), |it| it.name),
             addresses: Vec::new(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sluice_api::backend::{PortKind, PortState};
 use sluice_xdp::{
-    Driver, Ethtool, Link, Topology, XdpProgram, XdpSocket, check_privileges, is_bpffs,
+    Driver, Ethtool, Interface, Link, Topology, XdpProgram, XdpSocket, check_privileges, is_bpffs,
     pinned_program, xdp_features, xdp_program_name,
 };
 
@@ -52,6 +52,7 @@ pub(super) fn nic(link: &Link, machine: &Machine) -> Nic {
         offloads: ethtool.offloads().ok(),
         rings: ethtool.ring_sizes().ok(),
         channels: ethtool.channels().ok(),
+        rx_queues: Interface::open(&link.name).ok().map(|it| it.rx_queue_count()),
         rss: ethtool.rss_table().ok(),
         features: xdp_features(link.index).ok(),
         programs: link.programs.iter().map(|it| program(*it, link, machine)).collect(),

@@ -22,6 +22,9 @@ const MTU_MAX: u32 = 9_000;
 /// Chunks that a frame of that MTU takes.
 const CHUNKS_MAX: u32 = 3;
 
+/// What to do where a driver has too many queues and no way to set their number.
+const FEWER: &str = "a parameter of the driver's module, or another NIC";
+
 /// More descriptors in a ring than this get no frames to fill them.
 const RING_SIZE_USEFUL: u32 = 2_048;
 
@@ -34,6 +37,8 @@ pub(super) struct Nic {
     pub(super) offloads: Option<Offloads>,
     pub(super) rings: Option<RingSizes>,
     pub(super) channels: Option<Channels>,
+    /// Receive queues, as the kernel counts them where the driver tells of no channels.
+    pub(super) rx_queues: Option<u32>,
     pub(super) rss: Option<RssTable>,
     pub(super) features: Option<XdpFeatures>,
     pub(super) programs: Vec<Program>,
@@ -73,7 +78,8 @@ impl Nic {
     }
 
     pub(super) fn rx_queue_count(&self) -> u32 {
-        self.channels.map_or(1, |it| it.rx_queue_count().max(1))
+        let told = self.channels.map(|it| it.rx_queue_count()).filter(|count| *count > 0);
+        told.or(self.rx_queues).unwrap_or(1)
     }
 
     /// True if a gate runs, or would run, in the kernel's stack; `None` if that cannot be known.
@@ -301,7 +307,11 @@ fn mtu(nic: &Nic, machine: &Machine) -> Finding {
 fn queues(nic: &Nic, machine: &Machine) -> Finding {
     let (check, count) = ("queues", nic.rx_queue_count());
     let Some(channels) = nic.channels else {
-        return Finding::ok(check, "1, as far as the driver tells");
+        let found = format!("{count}; the driver tells nothing of them");
+        return match count > QUEUES_MAX {
+            true => Finding::fault(check, format!("{found}; a gate serves {QUEUES_MAX}"), FEWER),
+            false => Finding::ok(check, found),
+        };
     };
     let (word, most) = match channels.combined_max {
         0 => ("rx", channels.rx_max),

@@ -69,6 +69,7 @@ fn sound() -> Nic {
         offloads: Some(Offloads { gro: true, rx_checksum: true, ..Offloads::default() }),
         rings: Some(RingSizes { rx: 2048, rx_max: 4096, tx: 2048, tx_max: 4096 }),
         channels: Some(Channels { combined: 4, combined_max: 64, ..Channels::default() }),
+        rx_queues: Some(4),
         rss: Some((0..4).map(|queue| (queue, 128)).collect()),
         features: Some(XdpFeatures {
             native: true,
@@ -284,7 +285,14 @@ fn too_many_queues_and_too_few() {
     let channels = Channels { rx: 8, rx_max: 8, tx: 8, tx_max: 8, ..Channels::default() };
     let gve = half("gve", with(|nic| nic.channels = Some(channels)));
     assert_says(&gve, "queues", Level::Warning, "ethtool -L eth1 rx 4 tx 4");
-    assert_says(&with(|nic| nic.channels = None), "queues", Level::Ok, "1, as far as");
+    let untold = |count| with(|nic| (nic.channels, nic.rx_queues) = (None, Some(count)));
+    assert_says(&untold(8), "queues", Level::Ok, "8; the driver tells nothing of them");
+    assert_says(
+        &untold(65),
+        "queues",
+        Level::Fault,
+        "65; the driver tells nothing of them; a gate serves 64",
+    );
 }
 
 #[test]
@@ -292,7 +300,9 @@ fn queues_that_get_no_flows() {
     let half = with(|nic| nic.rss = Some([(0, 64), (1, 64)].into()));
     assert_says(&half, "RSS", Level::Warning, "to queues 2-3 | ethtool -X eth1 equal 4");
     assert_says(&with(|nic| nic.rss = None), "RSS", Level::Unknown, "does not tell");
-    let single = with(|nic| (nic.channels, nic.rss) = (None, Some(BTreeMap::new())));
+    let single = with(|nic| {
+        (nic.channels, nic.rx_queues, nic.rss) = (None, Some(1), Some(BTreeMap::new()));
+    });
     assert!(is_silent(&single, "RSS"));
 }
 
