@@ -136,6 +136,29 @@ fn a_gate_without_a_daemon_is_told() {
 }
 
 #[test]
+fn a_gate_for_long_frames_is_known_wherever_it_is_pinned() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new(&VethOptions { mtu: 9000, ..VethOptions::default() });
+    let config = GateConfig {
+        pin_dir: bed.lab.bpffs().unwrap(),
+        role: GateRole::Steer,
+        fallback: Fallback::Drop,
+        mode: None,
+        chains: true,
+        node_addresses: Vec::new(),
+    };
+    let attach = || Gate::attach(&Interface::open("veth-a").unwrap(), &config);
+    let _gate = bed.node.run(attach).unwrap().unwrap();
+    // In another directory than doctor looks into, so that the name is all there is to know it by.
+    let report = bed.run(&["veth-a", "-o", "json"]).json();
+    let program = finding(&report, "program");
+    let found = program["found"].as_str().unwrap();
+    assert!(found.starts_with("Sluice's gate ("), "{program}");
+}
+
+#[test]
 fn without_a_name_neither_veths_nor_the_loopback_are_looked_at() {
     if !root_or_skip() {
         return;

@@ -69,8 +69,8 @@ fn program(program: XdpProgram, link: &Link, machine: &Machine) -> Program {
     let pinned = pinned_program(&machine.bpffs.pin_dir, &link.name);
     let owner = match pinned {
         Ok(Some(pinned)) if pinned == id => Owner::Sluice,
-        // Of another pin_dir.
-        _ if name == "sluice_gate" => Owner::Sluice,
+        // Of another pin_dir. The one for long frames has a longer name, which the kernel cuts off.
+        _ if name.starts_with("sluice_gate") => Owner::Sluice,
         _ if name.is_empty() && machine.port(&link.name).is_some() => Owner::Sluice,
         Err(_) if name.is_empty() => Owner::Unknown,
         _ => Owner::Other,

@@ -222,7 +222,10 @@ fn programs(nic: &Nic, machine: &Machine) -> Vec<Finding> {
                 format!(
                     "an XDP program of somebody else ({which}); Sluice does not take its place"
                 ),
-                format!("stop its owner, or: ip link set dev {} xdp off", nic.word()),
+                format!(
+                    "stop its owner, or: ip link set dev {} xdp off (if a link holds it: bpftool link detach)",
+                    nic.word()
+                ),
             ),
             Owner::Unknown => Finding::unknown(
                 "program",
