@@ -26,10 +26,7 @@ use crate::port::PortKind;
 use bind::{check, spec, take_away};
 use tend::Waiting;
 
-pub use jumbo::CHUNK_MTU_MAX;
-
-/// The longest MTU of a port.
-pub const MTU_MAX: u32 = 9_000;
+pub use sluice_xdp::{CHUNK_MTU_MAX, MTU_MAX};
 
 /// What to open.
 #[derive(Debug, Clone, PartialEq, Eq)]

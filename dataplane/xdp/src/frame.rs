@@ -23,6 +23,13 @@ pub const FRAME_SIZE: usize = 4096;
 /// Where a packet starts in a fresh frame: the headroom that XDP itself reserves.
 pub const HEADROOM: u16 = 256;
 
+/// The longest MTU of an interface whose frames Sluice takes.
+pub const MTU_MAX: u32 = 9_000;
+
+/// The longest MTU whose frames fit into one chunk of packet memory. For a longer one kernel and driver
+/// must give and take a packet in several.
+pub const CHUNK_MTU_MAX: u32 = 3_500;
+
 /// The most pieces of a packet that is sent on. 9,000 bytes with their Ethernet header and tags are
 /// 9,022; they fill five buffers of 2,048 bytes, the smallest that AF_XDP has and the half page that
 /// drivers receive into. In the kernel's copy mode they are three. Intel's drivers send eight without a

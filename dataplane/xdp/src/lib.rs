@@ -62,7 +62,7 @@ pub use attached::{pinned_program, xdp_program_name};
 pub use bpffs::{BpffsError, ensure_bpffs, is_bpffs};
 pub use ethtool::{Channels, Driver, Ethtool, Offloads, RingSizes, RssTable};
 pub use features::{XdpFeatures, xdp_features};
-pub use frame::{FRAME_SIZE, Frame, HEADROOM, PIECES_MAX, Pieces};
+pub use frame::{CHUNK_MTU_MAX, FRAME_SIZE, Frame, HEADROOM, MTU_MAX, PIECES_MAX, Pieces};
 pub use gate::{
     Fallback, Gate, GateConfig, GateCounters, GateError, GateMode, GateRole, NODE_ADDRESSES_MAX,
     QUEUES_MAX, detach_all,

@@ -1,13 +1,9 @@
 //! Ports whose frames are longer than a chunk of packet memory, and kernels and drivers that have
 //! none of them.
 
-use sluice_xdp::{GateError, Interface, QueueError};
+use sluice_xdp::{CHUNK_MTU_MAX, GateError, Interface, QueueError};
 
 use super::OpenError;
-
-/// The longest MTU whose frames fit into a chunk of packet memory. For a longer one kernel and
-/// driver must give and take a packet in several.
-pub const CHUNK_MTU_MAX: u32 = 3_500;
 
 /// Whether frames of an interface may take more than one chunk of packet memory.
 pub(super) fn needs_chains(interface: &Interface) -> bool {

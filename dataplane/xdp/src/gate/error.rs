@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use aya::maps::MapError;
 
 use super::{NODE_ADDRESSES_MAX, QUEUES_MAX};
+use crate::frame::CHUNK_MTU_MAX;
 use crate::interface::Interface;
 use crate::pins::Pins;
 use crate::privilege::PrivilegeError;
@@ -60,7 +61,7 @@ pub enum GateError {
     /// The program does not load.
     #[error(
         "the gate program does not load for {interface}: {source}; Linux 5.10 or newer is needed, \
-         and 5.18 for an MTU above 3500"
+         and 5.18 for an MTU above {CHUNK_MTU_MAX}"
     )]
     Load {
         /// The interface.

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use sluice_xdp::{
-    Channels, Driver, GateMode, Interrupt, Link, Offloads, QUEUES_MAX, RingSizes, RssTable,
-    XdpFeatures, XdpSocket,
+    CHUNK_MTU_MAX, Channels, Driver, GateMode, Interrupt, Link, MTU_MAX, Offloads, PIECES_MAX,
+    QUEUES_MAX, RingSizes, RssTable, XdpFeatures, XdpSocket,
 };
 
 use super::drivers::{expected, halves_queues};
@@ -12,15 +12,6 @@ use super::finding::{Finding, list, quoted};
 use super::kernel::MULTI_BUFFER_SOCKETS;
 use super::machine::{Machine, Port, Role};
 use super::{offloads, place};
-
-/// The longest MTU whose frames fit into one chunk of packet memory.
-const MTU_ONE_CHUNK: u32 = 3_500;
-
-/// The longest MTU that Sluice takes.
-const MTU_MAX: u32 = 9_000;
-
-/// Chunks that a frame of that MTU takes.
-const CHUNKS_MAX: u32 = 3;
 
 /// What to do where a driver has too many queues and no way to set their number.
 const FEWER: &str = "a parameter of the driver's module, or another NIC";
@@ -242,7 +233,9 @@ fn sockets_of_port(nic: &Nic, port: &Port) -> Finding {
     let (check, count) = ("sockets", nic.rx_queue_count());
     let bare: Vec<u32> = (0..count).filter(|queue| !port.sockets.contains_key(queue)).collect();
     if !bare.is_empty() {
-        let found = format!("none on queues {}: what comes there drops", list(bare));
+        // While queue 0 has one, the gate lets nothing pass elsewhere either.
+        let fate = if bare.contains(&0) { "takes the port's fallback" } else { "drops" };
+        let found = format!("none on queues {}: what comes there {fate}", list(bare));
         return Finding::fault(check, found, "sluicectl status; sluicectl ports");
     }
     let queues = |why: &str| {
@@ -277,14 +270,14 @@ fn sockets(nic: &Nic) -> Option<Finding> {
 
 fn mtu(nic: &Nic, machine: &Machine) -> Finding {
     let (check, mtu, name) = ("MTU", nic.link.mtu, nic.word());
-    if mtu <= MTU_ONE_CHUNK {
+    if mtu <= CHUNK_MTU_MAX {
         return Finding::ok(check, format!("{mtu}"));
     }
     if mtu > MTU_MAX {
         let found = format!("{mtu}; Sluice takes {MTU_MAX} at most");
         return Finding::fault(check, found, format!("ip link set {name} mtu {MTU_MAX}"));
     }
-    let smaller = format!("ip link set {name} mtu {MTU_ONE_CHUNK}");
+    let smaller = format!("ip link set {name} mtu {CHUNK_MTU_MAX}");
     let found = format!("{mtu}: frames of several chunks");
     if machine.version().is_some_and(|version| version < MULTI_BUFFER_SOCKETS) {
         let found = format!("{found}, which need Linux {MULTI_BUFFER_SOCKETS}");
@@ -297,10 +290,18 @@ fn mtu(nic: &Nic, machine: &Machine) -> Finding {
             None,
         ),
         Some(features) if !features.multi_buffer => {
-            Finding::fault(check, format!("{found}, which the driver does not have"), smaller)
+            let found = format!(
+                "{found}, which the driver does not have: the gate runs in generic mode, slower"
+            );
+            Finding::warning(check, found, smaller)
         }
-        Some(features) if features.zero_copy && features.zero_copy_segments_max < CHUNKS_MAX => {
-            let found = format!("{found}, for which the driver has no zero-copy");
+        // What is sent on may lie in that many, and what a driver has no room for it loses.
+        Some(XdpFeatures { zero_copy: true, zero_copy_segments_max: most, .. })
+            if (most as usize) < PIECES_MAX =>
+        {
+            let found = format!(
+                "{found}, up to {PIECES_MAX}, and without copies the driver has {most} at most"
+            );
             Finding::warning(check, found, smaller)
         }
         Some(_) => Finding::ok(check, found),
