@@ -90,8 +90,8 @@ fn faults_end_with_status_1_and_the_command_that_heals() {
     assert_eq!(run.status, 1);
     assert!(run.stderr.starts_with("2 faults, "), "{}", run.stderr);
     for line in [
-        "  fault    link          down\n                         > ip link set veth-a up\n",
-        "  fault    MTU           9500; Sluice takes 9000 at most\n                         > ip link set veth-a mtu 9000\n",
+        "  fault    link          down\n                         > ip link set dev veth-a up\n",
+        "  fault    MTU           9500; Sluice takes 9000 at most\n                         > ip link set dev veth-a mtu 9000\n",
     ] {
         assert!(run.stdout.contains(line), "{}", run.stdout);
     }

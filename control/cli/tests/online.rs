@@ -385,7 +385,8 @@ fn doctor_looks_at_the_ports_of_the_daemon() {
     let (status, report) = (run.status, run.json());
     let subjects = report["subjects"].as_array().unwrap();
     let port = subjects.iter().find(|it| it["name"] == "no-such-if").unwrap();
-    assert_eq!((status, &port["findings"][0]["level"]), (1, &json!("fault")), "{report}");
+    // Not a fault: with none of its ports here, the daemon may be in another namespace.
+    assert_eq!((status, &port["findings"][0]["level"]), (0, &json!("unknown")), "{report}");
     let machine = subjects[0]["findings"].as_array().unwrap();
     let found = machine.iter().find(|it| it["check"] == "daemon").unwrap();
     let expected = json!({"level": "ok", "check": "daemon", "remedy": null,

@@ -498,7 +498,7 @@ fn what_cannot_work_is_told_with_a_remedy_and_leaves_nothing_behind() {
         |interface: &str| format!("[[port]]\ninterface = \"{interface}\"\nkind = \"host\"\n");
     for (config, says) in [
         (format!("{spare}{}", port("nosuch0")), "nosuch0"),
-        (format!("{spare}{}", port("spare1")), "ip link set spare1 up"),
+        (format!("{spare}{}", port("spare1")), "ip link set dev spare1 up"),
         // The stage's own daemon has this one.
         (format!("{spare}{}", port("up0")), "up0"),
         (format!("[engine]\ncores = [4095]\n{spare}"), "core 4095 is not to be had"),

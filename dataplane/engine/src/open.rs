@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use sluice_core::address::NetworkId;
 use sluice_xdp::{
     Copying, Fallback, Gate, GateCounters, GateError, GateMode, Interface, InterfaceError,
-    QUEUES_MAX, QueueError, QueueReport,
+    QUEUES_MAX, QueueError, QueueReport, shell_word,
 };
 
 mod bind;
@@ -101,11 +101,13 @@ pub enum OpenError {
     #[error(transparent)]
     Interface(#[from] InterfaceError),
     /// The interface is down.
-    #[error("interface {0} is down; bring it up with `ip link set {0} up`")]
+    #[error("interface {0} is down; bring it up with `ip link set dev {word} up`", word = shell_word(.0))]
     Down(String),
     /// Frames of this size are longer than Sluice takes.
     #[error(
-        "interface {name} has MTU {mtu}; Sluice takes {MTU_MAX} at most: `ip link set {name} mtu {MTU_MAX}`"
+        "interface {name} has MTU {mtu}; Sluice takes {MTU_MAX} at most: \
+         `ip link set dev {} mtu {MTU_MAX}`",
+        shell_word(name)
     )]
     Mtu {
         /// The interface.
@@ -116,7 +118,8 @@ pub enum OpenError {
     /// Frames of this size take several chunks of packet memory, which kernel or driver refuse.
     #[error(
         "interface {name} has MTU {mtu}, and this kernel or its driver gives no frames that long: \
-         {source}; `ip link set {name} mtu {CHUNK_MTU_MAX}` or less"
+         {source}; `ip link set dev {} mtu {CHUNK_MTU_MAX}` or less",
+        shell_word(name)
     )]
     Jumbo {
         /// The interface.
@@ -129,14 +132,16 @@ pub enum OpenError {
     /// The NIC takes VLAN tags out of frames, so that a frame of any VLAN looks like an untagged one.
     #[error(
         "interface {0} takes VLAN tags out of the frames that it receives, so that networks cannot be \
-         told apart: ethtool -K {0} rxvlan off"
+         told apart: ethtool -K {word} rxvlan off",
+        word = shell_word(.0)
     )]
     VlanStripping(String),
     /// Packet memory has no frames left for the port's queues.
     #[error(
         "interface {name}: its {queues} queues want {wanted} frames to receive into, and {left} are \
          left; raise engine.frames by the difference or more, or give it fewer queues: \
-         ethtool -L {name} combined N"
+         ethtool -L {} combined N",
+        shell_word(name)
     )]
     Frames {
         /// The interface.
@@ -151,7 +156,8 @@ pub enum OpenError {
     /// More queues than a gate can feed.
     #[error(
         "interface {name} has {queues} queues; Sluice takes {QUEUES_MAX} at most: \
-         ethtool -L {name} combined {QUEUES_MAX}"
+         ethtool -L {} combined {QUEUES_MAX}",
+        shell_word(name)
     )]
     Queues {
         /// The interface.

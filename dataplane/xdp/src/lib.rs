@@ -53,6 +53,7 @@ mod promiscuous;
 mod queue;
 mod region;
 mod rx_queues;
+mod shell;
 mod socket;
 mod sockets;
 mod topology;
@@ -76,6 +77,7 @@ pub use queue::{
     BATCH_LEN_MAX, Copying, FramesHeld, Queue, QueueConfig, QueueError, QueueReport,
     QueueStatistics, WhyCopied,
 };
+pub use shell::shell_word;
 pub use sockets::XdpSocket;
 pub use topology::{Interrupt, Topology};
 pub use umem::{FRAME_COUNT_MAX, Umem, UmemConfig, UmemError};

@@ -53,7 +53,7 @@ mod tests {
         let text = refused_queue(&long(), refused).to_string();
         assert!(text.starts_with("interface lo has MTU 65536, and this kernel or its"), "{text}");
         assert!(text.contains("Linux 6.6"), "{text}");
-        assert!(text.ends_with("`ip link set lo mtu 3500` or less"), "{text}");
+        assert!(text.ends_with("`ip link set dev lo mtu 3500` or less"), "{text}");
     }
 
     #[test]

@@ -288,7 +288,7 @@ fn a_port_whose_mtu_is_beyond_what_can_be_taken_is_refused_with_a_remedy() {
     assert!(matches!(error, OpenError::Mtu { mtu: 9001, .. }), "{error}");
     let text = error.to_string();
     assert!(text.starts_with("interface pod-1 has MTU 9001; Sluice takes 9000 at most"), "{text}");
-    assert!(text.contains("`ip link set pod-1 mtu 9000`"), "{text}");
+    assert!(text.contains("`ip link set dev pod-1 mtu 9000`"), "{text}");
     bed.node.ip(&["link", "set", "pod-1", "mtu", "9000"]).unwrap();
     bed.open(1).unwrap();
 }

@@ -10,6 +10,7 @@ use crate::frame::CHUNK_MTU_MAX;
 use crate::interface::Interface;
 use crate::pins::Pins;
 use crate::privilege::PrivilegeError;
+use crate::shell::shell_word;
 
 /// Why a gate was refused.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +21,7 @@ pub enum GateError {
     /// Pins need a BPF file system.
     #[error(
         "{} is not on a BPF file system; mount one (mount -t bpf bpf {}) or set another pin_dir",
-        pin_dir.display(), pin_dir.display()
+        pin_dir.display(), shell_word(&pin_dir.to_string_lossy())
     )]
     NoBpffs {
         /// The directory that was given.
@@ -29,8 +30,9 @@ pub enum GateError {
     /// Another program's XDP program is attached.
     #[error(
         "{interface} already runs the XDP program `{program}` (id {program_id}) of somebody else; \
-         stop its owner, or detach it: ip link set dev {interface} xdp off (a program held by a link: \
-         bpftool link detach)"
+         stop its owner, or detach it: ip link set dev {} xdp off (a program held by a link: \
+         bpftool link detach)",
+        shell_word(interface)
     )]
     Foreign {
         /// The interface.
@@ -72,7 +74,8 @@ pub enum GateError {
     /// The program does not attach, in neither mode.
     #[error(
         "the gate does not attach to {interface}: {source}; check that the interface still exists \
-         and that LRO is off: ethtool -K {interface} lro off"
+         and that LRO is off: ethtool -K {} lro off",
+        shell_word(interface)
     )]
     Attach {
         /// The interface.
@@ -108,7 +111,8 @@ pub enum GateError {
     /// A queue number beyond the bound.
     #[error(
         "queue {queue_id} of {interface} is beyond the bound of {QUEUES_MAX}; reduce its queues: \
-         ethtool -L {interface} combined {QUEUES_MAX}"
+         ethtool -L {} combined {QUEUES_MAX}",
+        shell_word(interface)
     )]
     QueueRange {
         /// The interface.

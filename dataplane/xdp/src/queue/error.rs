@@ -3,6 +3,7 @@
 use std::io;
 
 use super::WhyCopied;
+use crate::shell::shell_word;
 
 /// Why a queue was refused.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +38,10 @@ pub enum QueueError {
         queue_id: u32,
     },
     /// The interface has no such queue.
-    #[error("{interface} has no queue {queue_id}; `ethtool -l {interface}` shows how many it has")]
+    #[error(
+        "{interface} has no queue {queue_id}; `ethtool -l {}` shows how many it has",
+        shell_word(interface)
+    )]
     NoSuchQueue {
         /// The interface.
         interface: String,

@@ -76,15 +76,6 @@ impl Level {
     }
 }
 
-/// `name` as a shell takes it for one word: interfaces may be called `a;b`.
-pub(super) fn quoted(name: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/:@".contains(&byte);
-    if !name.is_empty() && name.bytes().all(is_plain) {
-        return name.to_owned();
-    }
-    format!("'{}'", name.replace('\'', r"'\''"))
-}
-
 /// Numbers as the kernel writes lists of cores: `0-3,8`.
 pub(super) fn list(numbers: impl IntoIterator<Item = u32>) -> String {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
@@ -104,19 +95,6 @@ pub(super) fn list(numbers: impl IntoIterator<Item = u32>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_a_shell_would_read_otherwise_are_quoted() {
-        for (name, word) in [
-            ("eth0.100", "eth0.100"),
-            ("a;reboot", "'a;reboot'"),
-            ("$(id)", "'$(id)'"),
-            ("it's", r"'it'\''s'"),
-            ("", "''"),
-        ] {
-            assert_eq!(quoted(name), word);
-        }
-    }
 
     #[test]
     fn lists_are_written_as_ranges() {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use sluice_xdp::Link;
+use sluice_xdp::{Link, shell_word};
 
-use super::finding::{Finding, Subject, list, quoted};
+use super::finding::{Finding, Subject, list};
 use super::kernel::{GAINS, MAPS_WITHOUT_MEMLOCK, OLDEST, Version};
 use crate::text::count;
 
@@ -138,13 +138,31 @@ pub(super) fn check(machine: &Machine) -> Vec<Finding> {
 
 /// The daemon's ports whose interface is not there.
 pub(super) fn lost_ports(machine: &Machine, links: &[Link]) -> Vec<Subject> {
-    let ports = machine.daemon.iter().flat_map(|daemon| daemon.ports.keys());
-    let lost = |port: &String| {
+    let ports = || machine.daemon.iter().flat_map(|daemon| daemon.ports.keys());
+    let is_here = |port: &String| links.iter().any(|link| link.name == *port);
+    let none_is_here = !ports().any(is_here);
+    let finding = |port: &str| {
         let found = "a port of the daemon, and no interface of this network namespace";
-        let remedy = format!("sluicectl ports remove {}", quoted(port));
-        Subject { name: port.clone(), findings: vec![Finding::fault("link", found, remedy)] }
+        if none_is_here {
+            // It would be wrong to have anything done to ports that may be open.
+            let found =
+                format!("{found}, in which the daemon may not run: none of its ports is here");
+            let remedy = "nsenter --net --target \"$(pidof sluiced)\" sluicectl doctor";
+            return Finding::unknown("link", found, Some(remedy));
+        }
+        // A name that begins with a dash would be read as an option.
+        let dashes = if port.starts_with('-') { "-- " } else { "" };
+        let remedy = format!(
+            "bring the interface back, and sluiced opens it by itself; if it is not to come back: \
+             sluicectl ports remove {dashes}{}",
+            shell_word(port)
+        );
+        Finding::fault("link", found, remedy)
     };
-    ports.filter(|port| links.iter().all(|link| link.name != **port)).map(lost).collect()
+    ports()
+        .filter(|port| !is_here(port))
+        .map(|port| Subject { name: port.clone(), findings: vec![finding(port)] })
+        .collect()
 }
 
 fn kernel(machine: &Machine) -> Finding {
@@ -204,7 +222,8 @@ fn capabilities(rights: &Rights) -> Finding {
 
 fn bpffs(bpffs: &Bpffs, rights: &Rights) -> Finding {
     let (check, directory) = ("pins", bpffs.pin_dir.display());
-    let word = quoted(&bpffs.pin_dir.to_string_lossy());
+    let path = bpffs.pin_dir.to_string_lossy();
+    let word = shell_word(&path);
     let mount = format!("mkdir -p {word} && mount -t bpf bpf {word}");
     if bpffs.mounted {
         return Finding::ok(check, format!("{directory} is on a BPF file system"));
@@ -282,17 +301,18 @@ fn irqbalance(machine: &Machine) -> Option<Finding> {
         return None;
     }
     let cores = match machine.worker_cores() {
-        [] => "the workers' cores".to_owned(),
-        cores => format!("cores {}", list(cores.iter().copied())),
-    };
-    let banned = match machine.worker_cores() {
-        [] => "<engine.cores>".to_owned(),
+        // Nobody knows which to write down.
+        [] => {
+            let found = "runs, and may move interrupts of other devices to the workers' cores";
+            let remedy = "systemctl disable --now irqbalance, or start sluiced and ask again";
+            return Some(Finding::warning("irqbalance", found, remedy));
+        }
         cores => list(cores.iter().copied()),
     };
     let remedy = format!(
-        "echo IRQBALANCE_BANNED_CPULIST={banned} >> /etc/default/irqbalance && systemctl restart irqbalance"
+        "echo IRQBALANCE_BANNED_CPULIST={cores} >> /etc/default/irqbalance && systemctl restart irqbalance"
     );
-    let found = format!("runs, and may move interrupts of other devices to {cores}");
+    let found = format!("runs, and may move interrupts of other devices to cores {cores}");
     Some(Finding::warning("irqbalance", found, remedy))
 }
 

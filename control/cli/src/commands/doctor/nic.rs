@@ -1,14 +1,15 @@
 //! An interface: whether frames come in whole, on every queue, and the fast way.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use sluice_xdp::{
     CHUNK_MTU_MAX, Channels, Driver, GateMode, Interrupt, Link, MTU_MAX, Offloads, PIECES_MAX,
-    QUEUES_MAX, RingSizes, RssTable, XdpFeatures, XdpSocket,
+    QUEUES_MAX, RingSizes, RssTable, XdpFeatures, XdpSocket, shell_word,
 };
 
 use super::drivers::{expected, halves_queues};
-use super::finding::{Finding, list, quoted};
+use super::finding::{Finding, list};
 use super::kernel::MULTI_BUFFER_SOCKETS;
 use super::machine::{Machine, Port, Role};
 use super::{offloads, place};
@@ -59,8 +60,8 @@ pub(super) enum Owner {
 
 impl Nic {
     /// Its name, as a word of a command.
-    pub(super) fn word(&self) -> String {
-        quoted(&self.link.name)
+    pub(super) fn word(&self) -> Cow<'_, str> {
+        shell_word(&self.link.name)
     }
 
     /// True for the device of a bus, and not one that the kernel made up.
@@ -109,15 +110,15 @@ pub(super) fn check(nic: &Nic, machine: &Machine) -> Vec<Finding> {
 fn state(nic: &Nic, port: Option<&Port>) -> Finding {
     let (check, name) = ("link", nic.word());
     if !nic.link.up {
-        return Finding::fault(check, "down", format!("ip link set {name} up"));
+        return Finding::fault(check, "down", format!("ip link set dev {name} up"));
     }
     if nic.link_detected != Some(false) {
         return Finding::ok(check, "up");
     }
     let found = "up, but there is nobody at the other end";
     let remedy = match nic.link.kind.as_str() {
-        "veth" => "in the namespace of its peer: ip link set PEER up".to_owned(),
-        _ => format!("check cable and switch: ethtool {name}"),
+        "veth" => "in the namespace of its peer: ip link set dev PEER up".to_owned(),
+        _ => format!("check cable and switch: ip link show dev {name}"),
     };
     match port {
         Some(_) => Finding::fault(check, found, remedy),
@@ -275,9 +276,9 @@ fn mtu(nic: &Nic, machine: &Machine) -> Finding {
     }
     if mtu > MTU_MAX {
         let found = format!("{mtu}; Sluice takes {MTU_MAX} at most");
-        return Finding::fault(check, found, format!("ip link set {name} mtu {MTU_MAX}"));
+        return Finding::fault(check, found, format!("ip link set dev {name} mtu {MTU_MAX}"));
     }
-    let smaller = format!("ip link set {name} mtu {CHUNK_MTU_MAX}");
+    let smaller = format!("ip link set dev {name} mtu {CHUNK_MTU_MAX}");
     let found = format!("{mtu}: frames of several chunks");
     if machine.version().is_some_and(|version| version < MULTI_BUFFER_SOCKETS) {
         let found = format!("{found}, which need Linux {MULTI_BUFFER_SOCKETS}");
@@ -387,7 +388,7 @@ fn promiscuity(nic: &Nic, port: Option<&Port>) -> Option<Finding> {
         return Some(Finding::ok(check, "on"));
     }
     let found = "off: the NIC may keep back what is for pods' MAC addresses";
-    Some(Finding::fault(check, found, format!("ip link set {} promisc on", nic.word())))
+    Some(Finding::fault(check, found, format!("ip link set dev {} promisc on", nic.word())))
 }
 
 #[cfg(test)]

@@ -112,6 +112,36 @@ fn what_disturbs_the_workers() {
 }
 
 #[test]
+fn without_a_daemon_no_cores_are_known_to_keep_irqbalance_off() {
+    let machine = Machine { irqbalance: true, daemon: Err("gone".to_owned()), ..sound() };
+    assert_says(&machine, "irqbalance", Level::Warning, "| systemctl disable --now irqbalance, or");
+}
+
+#[test]
+fn a_port_whose_interface_is_away_waits_for_it() {
+    let port =
+        || Port { role: Role::Uplink, waiting: None, why_generic: None, sockets: BTreeMap::new() };
+    let ports = ["eth1", "eth2", "-x;y"].map(|name| (name.to_owned(), port())).into();
+    let machine = Machine { daemon: Ok(Daemon { ports, cores: Vec::new() }), ..sound() };
+    let links = |name: &str| vec![Link { name: name.to_owned(), ..Link::default() }];
+    let lost = lost_ports(&machine, &links("eth1"));
+    let [dashed, plain] = &lost[..] else { panic!("{lost:?}") };
+    for (subject, command) in [(plain, "remove eth2"), (dashed, "remove -- '-x;y'")] {
+        let finding = &subject.findings[0];
+        let remedy = finding.remedy.as_deref().unwrap();
+        assert_eq!(finding.level, Level::Fault);
+        assert!(remedy.contains("opens it by itself") && remedy.ends_with(command), "{remedy}");
+    }
+    let lost = lost_ports(&machine, &links("lo"));
+    assert_eq!(lost.len(), 3);
+    for Subject { findings, .. } in lost {
+        assert_eq!(findings[0].level, Level::Unknown, "the daemon is elsewhere");
+        assert!(!findings[0].remedy.as_deref().unwrap().contains("remove"));
+    }
+    assert!(lost_ports(&sound(), &links("lo")).is_empty());
+}
+
+#[test]
 fn a_daemon_that_does_not_answer_is_told() {
     let alone = Machine { daemon: Err("no such file".to_owned()), ..sound() };
     assert_says(&alone, "daemon", Level::Unknown, "no such file");

@@ -145,11 +145,11 @@ fn a_sound_nic_and_a_veth_have_nothing_but_ok() {
 #[test]
 fn links_that_are_down() {
     let down = with(|nic| nic.link.up = false);
-    assert_says(&down, "link", Level::Fault, "ip link set eth1 up");
+    assert_says(&down, "link", Level::Fault, "ip link set dev eth1 up");
     let alone = with(|nic| nic.link_detected = Some(false));
-    assert_says(&alone, "link", Level::Fault, "ethtool eth1");
+    assert_says(&alone, "link", Level::Fault, "ip link show dev eth1");
     let spare = Nic { link_detected: Some(false), ..unused() };
-    assert_says(&spare, "link", Level::Warning, "ethtool eth2");
+    assert_says(&spare, "link", Level::Warning, "ip link show dev eth2");
     let pod = Nic { link_detected: Some(false), ..veth() };
     assert_says(&pod, "link", Level::Warning, "peer");
 }
@@ -246,14 +246,14 @@ fn mtus() {
     let of = |mtu| with(|nic| nic.link.mtu = mtu);
     assert_says(&of(3_500), "MTU", Level::Ok, "3500");
     assert_says(&of(9_000), "MTU", Level::Ok, "several chunks");
-    assert_says(&of(9_001), "MTU", Level::Fault, "ip link set eth1 mtu 9000");
+    assert_says(&of(9_001), "MTU", Level::Fault, "ip link set dev eth1 mtu 9000");
     let old = Machine { release: "6.1.0".to_owned(), ..machine() };
     assert_says_on(
         &old,
         &of(9_000),
         "MTU",
         Level::Fault,
-        "need Linux 6.6 | ip link set eth1 mtu 3500",
+        "need Linux 6.6 | ip link set dev eth1 mtu 3500",
     );
     let features = sound().features.unwrap();
     let single =
@@ -270,7 +270,7 @@ fn mtus() {
         &few,
         "MTU",
         Level::Warning,
-        "several chunks, up to 5, and without copies the driver has 4 at most | ip link set eth1 mtu 3500",
+        "several chunks, up to 5, and without copies the driver has 4 at most | ip link set dev eth1 mtu 3500",
     );
     assert_says(&Nic { features: None, ..of(4_000) }, "MTU", Level::Unknown, "does not tell");
 }
@@ -356,7 +356,7 @@ fn packets_that_a_veth_s_peer_has_not_split_harm_generic_mode() {
 #[test]
 fn an_uplink_takes_frames_for_all_macs() {
     let shy = |nic: Nic| Nic { link: Link { promiscuity: 0, ..nic.link.clone() }, ..nic };
-    assert_says(&shy(sound()), "promiscuous", Level::Fault, "ip link set eth1 promisc on");
+    assert_says(&shy(sound()), "promiscuous", Level::Fault, "ip link set dev eth1 promisc on");
     assert!(is_silent(&shy(unused()), "promiscuous"), "sluiced sees to it");
     assert!(is_silent(&veth(), "promiscuous"));
 }
@@ -401,5 +401,5 @@ fn commands_quote_what_a_shell_would_read_otherwise() {
         nic.link.name = "a;reboot".to_owned();
         nic.link.up = false;
     });
-    assert_says(&hostile, "link", Level::Fault, "ip link set 'a;reboot' up");
+    assert_says(&hostile, "link", Level::Fault, "ip link set dev 'a;reboot' up");
 }
