@@ -68,7 +68,8 @@ impl Interface {
                 // One that is not counted gets no socket, and its frames are lost without a word.
                 _ => rx_queue_count(index).map_err(failed)?.max(1),
             },
-            rx_vlan_stripping: ethtool.offloads().is_ok_and(|it| it.rx_vlan_stripping),
+            // Every driver is asked by way of the kernel, which knows unless the interface has gone.
+            rx_vlan_stripping: ethtool.offloads().map_err(failed)?.rx_vlan_stripping,
             driver: ethtool.driver().map_or(String::new(), |it| it.name),
             addresses: Vec::new(),
         };
@@ -137,10 +138,10 @@ impl Interface {
         self.rx_queue_count
     }
 
-    /// True if VLAN tags are taken out of frames before XDP sees them.
+    /// True if VLAN tags are taken out of frames before XDP sees them, and lost.
     ///
-    /// On a NIC the tag is lost then. A veth says so by default too, and means tags that its peer has
-    /// not written into the frame.
+    /// True of a veth too, where it means nothing: a frame bears its tag if the other end has written it
+    /// there, which it does only with `ethtool -K PEER txvlan off`.
     #[must_use]
     pub fn rx_vlan_stripping(&self) -> bool {
         self.rx_vlan_stripping

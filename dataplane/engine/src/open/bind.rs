@@ -172,18 +172,44 @@ pub(super) fn spec(request: &PortRequest, interface: &Interface) -> PortSpec {
     }
 }
 
+/// Refuses an interface that is not fit to be a port.
 pub(super) fn check(interface: &Interface) -> Result<(), OpenError> {
-    if !interface.is_up() {
-        return Err(OpenError::Down(interface.name().into()));
+    Fitness {
+        name: interface.name(),
+        driver: interface.driver(),
+        up: interface.is_up(),
+        mtu: interface.mtu(),
+        rx_vlan_stripping: interface.rx_vlan_stripping(),
     }
-    if interface.mtu() > MTU_MAX {
-        return Err(OpenError::Mtu { name: interface.name().into(), mtu: interface.mtu() });
+    .check()
+}
+
+/// What decides whether an interface is fit to be a port.
+#[derive(Clone, Copy)]
+struct Fitness<'a> {
+    name: &'a str,
+    driver: &'a str,
+    up: bool,
+    mtu: u32,
+    rx_vlan_stripping: bool,
+}
+
+impl Fitness<'_> {
+    fn check(self) -> Result<(), OpenError> {
+        let Self { driver, up, mtu, rx_vlan_stripping, .. } = self;
+        let name = || self.name.to_owned();
+        if !up {
+            return Err(OpenError::Down(name()));
+        }
+        if mtu > MTU_MAX {
+            return Err(OpenError::Mtu { name: name(), mtu });
+        }
+        // On a veth the setting means nothing: whether a frame bears its tag is up to the other end.
+        if rx_vlan_stripping && driver != "veth" {
+            return Err(OpenError::VlanStripping(name()));
+        }
+        Ok(())
     }
-    // A veth claims it and does it not: whether its frames carry tags is up to its peer.
-    if interface.rx_vlan_stripping() && interface.driver() != "veth" {
-        return Err(OpenError::VlanStripping(interface.name().into()));
-    }
-    Ok(())
 }
 
 pub(super) fn node_addresses(interface: &Interface, request: &PortRequest) -> Vec<IpAddr> {
@@ -199,5 +225,39 @@ fn queue_config(kind: &PortKind) -> QueueConfig {
         PortKind::Uplink | PortKind::Host => {
             QueueConfig { ring_size: 4096, fill_frames_max: 2048, ..QueueConfig::default() }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIT: Fitness<'static> =
+        Fitness { name: "eth1", driver: "i40e", up: true, mtu: MTU_MAX, rx_vlan_stripping: false };
+
+    #[test]
+    fn a_nic_that_takes_vlan_tags_out_is_refused_with_the_command_that_stops_it() {
+        let stripping = Fitness { rx_vlan_stripping: true, ..FIT };
+        let error = stripping.check().unwrap_err();
+        assert!(matches!(error, OpenError::VlanStripping(_)), "{error}");
+        assert!(error.to_string().ends_with(": ethtool -K eth1 rxvlan off"), "{error}");
+        // A driver that does not tell its name is no veth.
+        assert!(Fitness { driver: "", ..stripping }.check().is_err());
+        Fitness { driver: "veth", ..stripping }.check().unwrap();
+    }
+
+    #[test]
+    fn an_interface_that_is_down_or_whose_frames_are_too_long_is_refused() {
+        FIT.check().unwrap();
+        let down = Fitness { up: false, ..FIT }.check().unwrap_err().to_string();
+        assert!(down.contains("`ip link set dev eth1 up`"), "{down}");
+        let long = Fitness { mtu: MTU_MAX + 1, ..FIT }.check().unwrap_err().to_string();
+        assert!(long.contains("`ip link set dev eth1 mtu 9000`"), "{long}");
+    }
+
+    #[test]
+    fn names_are_quoted_for_a_shell() {
+        let hostile = Fitness { name: "a;reboot", up: false, ..FIT }.check().unwrap_err();
+        assert!(hostile.to_string().contains("ip link set dev 'a;reboot' up"), "{hostile}");
     }
 }
