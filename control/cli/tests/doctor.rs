@@ -69,7 +69,7 @@ fn a_veth_is_told_line_by_line() {
   ok       driver        veth: native, with copies, as this driver is
   ok       MTU           1500
   ok       queues        1 of at most 1
-  ok       VLAN tags     stay in the frame unless its peer offloads them (there: ethtool -K PEER txvlan off)
+  ok       VLAN tags     not seen unless its peer writes them (there: ethtool -K PEER txvlan off)
   ok       LRO           off
   ok       checksums     may come unfinished from this driver; Sluice completes them
 

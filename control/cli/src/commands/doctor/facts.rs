@@ -102,6 +102,7 @@ fn port(state: PortState) -> (String, Port) {
     let sockets = state.queues.into_iter().map(|queue| (queue.queue, queue.why_copied));
     let port = Port {
         role,
+        tagged: state.spec.networks.values().any(Option::is_some),
         waiting: state.waiting,
         why_generic: state.why_generic,
         sockets: sockets.collect(),

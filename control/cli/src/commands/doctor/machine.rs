@@ -47,6 +47,8 @@ pub(super) struct Daemon {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Port {
     pub(super) role: Role,
+    /// Whether any of its networks is told by a VLAN tag.
+    pub(super) tagged: bool,
     /// Why it is not open.
     pub(super) waiting: Option<String>,
     /// Why its gate runs in generic mode, where that was not asked for.

@@ -101,7 +101,7 @@ pub(super) fn check(nic: &Nic, machine: &Machine) -> Vec<Finding> {
     findings.push(queues(nic, machine));
     findings.extend(rss(nic));
     findings.extend(rings(nic));
-    findings.extend(offloads::check(nic));
+    findings.extend(offloads::check(nic, port));
     findings.extend(promiscuity(nic, port));
     findings.extend(place::check(nic, machine));
     findings

@@ -1,14 +1,15 @@
 //! Offloads that change frames before Sluice sees them.
 
 use super::finding::Finding;
+use super::machine::Port;
 use super::nic::Nic;
 
 /// VLAN tags, packets that are merged or not split yet, checksums.
-pub(super) fn check(nic: &Nic) -> Vec<Finding> {
+pub(super) fn check(nic: &Nic, port: Option<&Port>) -> Vec<Finding> {
     let Some(offloads) = nic.offloads else {
         return vec![Finding::unknown("offloads", "the driver does not tell", None)];
     };
-    let mut findings = vec![vlan(nic, offloads.rx_vlan_stripping), lro(nic, offloads.lro)];
+    let mut findings = vec![vlan(nic, offloads.rx_vlan_stripping, port), lro(nic, offloads.lro)];
     findings.extend(unsplit(nic));
     if matches!(nic.driver.name.as_str(), "veth" | "tun" | "virtio_net") {
         let found = "may come unfinished from this driver; Sluice completes them";
@@ -17,18 +18,28 @@ pub(super) fn check(nic: &Nic) -> Vec<Finding> {
     findings
 }
 
-fn vlan(nic: &Nic, stripped: bool) -> Finding {
+fn vlan(nic: &Nic, stripped: bool, port: Option<&Port>) -> Finding {
     let check = "VLAN tags";
-    if !stripped {
-        return Finding::ok(check, "stay in the frame");
-    }
-    match nic.link.kind.as_str() {
-        // The peer would have to be asked, which is in another namespace.
-        "veth" => Finding::ok(
-            check,
-            "stay in the frame unless its peer offloads them (there: ethtool -K PEER txvlan off)",
-        ),
-        _ => Finding::fault(
+    match (nic.link.kind.as_str(), stripped) {
+        // What decides is a setting of its peer, which is in another namespace.
+        ("veth", _) => match port {
+            Some(port) if port.tagged => Finding::warning(
+                check,
+                "not seen unless its peer writes them into the frame, and without one a frame is of the \
+                 untagged network",
+                "in the namespace of its peer: ethtool -K PEER txvlan off",
+            ),
+            Some(_) => {
+                let found = "not seen unless its peer writes them; no network of its port has one";
+                Finding::ok(check, found)
+            }
+            None => Finding::ok(
+                check,
+                "not seen unless its peer writes them (there: ethtool -K PEER txvlan off)",
+            ),
+        },
+        (_, false) => Finding::ok(check, "stay in the frame"),
+        (_, true) => Finding::fault(
             check,
             "are taken out of frames before Sluice sees them",
             format!("ethtool -K {} rxvlan off", nic.word()),

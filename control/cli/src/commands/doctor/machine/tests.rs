@@ -119,8 +119,13 @@ fn without_a_daemon_no_cores_are_known_to_keep_irqbalance_off() {
 
 #[test]
 fn a_port_whose_interface_is_away_waits_for_it() {
-    let port =
-        || Port { role: Role::Uplink, waiting: None, why_generic: None, sockets: BTreeMap::new() };
+    let port = || Port {
+        role: Role::Uplink,
+        tagged: false,
+        waiting: None,
+        why_generic: None,
+        sockets: BTreeMap::new(),
+    };
     let ports = ["eth1", "eth2", "-x;y"].map(|name| (name.to_owned(), port())).into();
     let machine = Machine { daemon: Ok(Daemon { ports, cores: Vec::new() }), ..sound() };
     let links = |name: &str| vec![Link { name: name.to_owned(), ..Link::default() }];

@@ -25,7 +25,7 @@ fn machine() -> Machine {
 /// An open uplink without copies on its four queues.
 fn port() -> Port {
     let sockets = (0..4).map(|queue| (queue, None)).collect();
-    Port { role: Role::Uplink, waiting: None, why_generic: None, sockets }
+    Port { role: Role::Uplink, tagged: false, waiting: None, why_generic: None, sockets }
 }
 
 /// The same machine with another port on `eth1`.
@@ -334,11 +334,28 @@ fn offloads_that_change_frames() {
     let of = |offloads| with(|nic| nic.offloads = Some(offloads));
     let stripped = of(Offloads { rx_vlan_stripping: true, ..Offloads::default() });
     assert_says(&stripped, "VLAN tags", Level::Fault, "ethtool -K eth1 rxvlan off");
-    assert_says(&veth(), "VLAN tags", Level::Ok, "unless its peer");
+    assert_says(&veth(), "VLAN tags", Level::Ok, "not seen unless its peer writes them");
     let merged = of(Offloads { lro: true, ..Offloads::default() });
     assert_says(&merged, "LRO", Level::Fault, "ethtool -K eth1 lro off");
     assert_says(&with(|nic| nic.offloads = None), "offloads", Level::Unknown, "does not tell");
     assert_says(&veth(), "checksums", Level::Ok, "Sluice completes them");
+}
+
+#[test]
+fn a_veth_s_peer_has_to_write_tags_for_a_port_that_goes_by_them() {
+    let veth = |rx_vlan_stripping| Nic {
+        link: Link { name: "eth1".to_owned(), ..veth().link },
+        offloads: Some(Offloads { rx_vlan_stripping, ..Offloads::default() }),
+        ..veth()
+    };
+    let tagged = machine_with(Port { tagged: true, ..port() });
+    // What the veth says of itself means nothing.
+    for nic in [veth(true), veth(false)] {
+        let part = "| in the namespace of its peer: ethtool -K PEER txvlan off";
+        assert_says_on(&tagged, &nic, "VLAN tags", Level::Warning, part);
+        assert_says(&nic, "VLAN tags", Level::Ok, "no network of its port has one");
+    }
+    assert_says_on(&tagged, &sound(), "VLAN tags", Level::Ok, "stay in the frame");
 }
 
 #[test]
