@@ -201,7 +201,7 @@ fn port_state(port: &Port, facts: PortFacts) -> PortState {
         queue: report.queue_id,
         worker: u32::try_from(worker).unwrap_or(u32::MAX),
         zero_copy: report.zero_copy,
-        why_copied: report.why_copied.map(|why| why.to_string()),
+        why_copied: report.why_copied.map(|why| open::why_copied(why, port.spec.mtu)),
         statistics: report.statistics.map(|it| QueueStatistics {
             rx_dropped: it.rx_dropped,
             rx_ring_full: it.rx_ring_full,

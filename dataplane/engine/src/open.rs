@@ -26,6 +26,7 @@ use crate::port::PortKind;
 use bind::{check, spec, take_away};
 use tend::Waiting;
 
+pub use jumbo::why_copied;
 pub use sluice_xdp::{CHUNK_MTU_MAX, MTU_MAX};
 
 /// What to open.
@@ -128,6 +129,18 @@ pub enum OpenError {
         mtu: u32,
         /// What was refused.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Zero-copy is demanded, which the driver does not have for frames of this size.
+    #[error(
+        "interface {name} has MTU {mtu}, and its driver has no zero-copy for frames that long, if for \
+         any: `ip link set dev {} mtu {CHUNK_MTU_MAX}` or less, or demand no mode, or `copy`",
+        shell_word(name)
+    )]
+    JumboCopied {
+        /// The interface.
+        name: String,
+        /// Its MTU.
+        mtu: u32,
     },
     /// The NIC takes VLAN tags out of frames, so that a frame of any VLAN looks like an untagged one.
     #[error(

@@ -1,7 +1,7 @@
 //! Ports whose frames are longer than a chunk of packet memory, and kernels and drivers that have
 //! none of them.
 
-use sluice_xdp::{CHUNK_MTU_MAX, GateError, Interface, QueueError};
+use sluice_xdp::{CHUNK_MTU_MAX, GateError, Interface, QueueError, WhyCopied};
 
 use super::OpenError;
 
@@ -22,7 +22,23 @@ pub(super) fn refused_gate(interface: &Interface, error: GateError) -> OpenError
 pub(super) fn refused_queue(interface: &Interface, error: QueueError) -> OpenError {
     match error {
         QueueError::NoChains { .. } => jumbo(interface, error),
+        QueueError::NoZeroCopy { why: WhyCopied::NotOffered, .. } if needs_chains(interface) => {
+            OpenError::JumboCopied { name: interface.name().to_owned(), mtu: interface.mtu() }
+        }
         _ => error.into(),
+    }
+}
+
+/// Why a queue of an interface with that MTU copies its frames.
+///
+/// A driver refuses zero-copy with the same words whether it has none or none for frames that long.
+#[must_use]
+pub fn why_copied(why: WhyCopied, mtu: u32) -> String {
+    match why {
+        WhyCopied::NotOffered if mtu > CHUNK_MTU_MAX => {
+            format!("{why}, or none for an MTU above {CHUNK_MTU_MAX}")
+        }
+        _ => why.to_string(),
     }
 }
 
@@ -54,6 +70,22 @@ mod tests {
         assert!(text.starts_with("interface lo has MTU 65536, and this kernel or its"), "{text}");
         assert!(text.contains("Linux 6.6"), "{text}");
         assert!(text.ends_with("`ip link set dev lo mtu 3500` or less"), "{text}");
+    }
+
+    #[test]
+    fn zero_copy_that_is_refused_may_be_had_for_shorter_frames() {
+        let refused = |why| QueueError::NoZeroCopy { interface: "lo".into(), queue_id: 0, why };
+        let text = refused_queue(&long(), refused(WhyCopied::NotOffered)).to_string();
+        let remedy = "`ip link set dev lo mtu 3500` or less, or demand no mode, or `copy`";
+        assert!(
+            text.contains("no zero-copy for frames that long") && text.ends_with(remedy),
+            "{text}"
+        );
+        let broken = refused_queue(&long(), refused(WhyCopied::SetUpFailed(12)));
+        assert!(matches!(broken, OpenError::Queue(_)), "{broken}");
+        let told = |mtu| why_copied(WhyCopied::NotOffered, mtu);
+        assert_eq!(told(3_500), "the driver offers no zero-copy on this kernel");
+        assert!(told(3_501).ends_with(", or none for an MTU above 3500"), "{}", told(3_501));
     }
 
     #[test]
