@@ -16,6 +16,11 @@ pub trait QueueIo: Send {
     /// Takes frames to be sent from the front of `frames`; those that do not fit stay there.
     fn send(&mut self, frames: &mut Vec<Frame>) -> usize;
 
+    /// Whether it sends at all.
+    fn can_send(&self) -> bool {
+        true
+    }
+
     /// Makes sure that what was sent gets on its way.
     ///
     /// # Errors
@@ -52,6 +57,10 @@ impl QueueIo for Queue {
 
     fn send(&mut self, frames: &mut Vec<Frame>) -> usize {
         Self::send(self, frames)
+    }
+
+    fn can_send(&self) -> bool {
+        Self::can_send(self)
     }
 
     fn kick(&mut self) -> io::Result<()> {
@@ -110,6 +119,7 @@ pub mod memory {
         fill: Vec<Frame>,
         fill_len_max: usize,
         sent: Vec<Frame>,
+        receive_only: bool,
     }
 
     impl Wire {
@@ -134,6 +144,7 @@ pub mod memory {
                 fill: Vec::new(),
                 fill_len_max: len,
                 sent: Vec::new(),
+                receive_only: false,
             };
             (wire, queue)
         }
@@ -156,6 +167,14 @@ pub mod memory {
             let mut frame = self.fill.pop()?;
             let _fits = frame.copy_from(piece);
             Some(frame)
+        }
+    }
+
+    impl MemoryQueue {
+        /// The same queue, if it could not send.
+        #[must_use]
+        pub fn receive_only(self) -> Self {
+            Self { receive_only: true, ..self }
         }
     }
 
@@ -199,6 +218,10 @@ pub mod memory {
                 self.sent.push(frame);
             }
             count
+        }
+
+        fn can_send(&self) -> bool {
+            !self.receive_only
         }
 
         fn kick(&mut self) -> io::Result<()> {

@@ -77,7 +77,7 @@ pub struct PortSpec {
 pub struct Port {
     /// What it is.
     pub spec: PortSpec,
-    /// The workers that own a queue of it and can send on it. Empty while it is suspended.
+    /// The workers that own a queue of it by which they can send. Empty while it is suspended.
     pub(crate) workers: Box<[usize]>,
     queue_count: usize,
     counters: Arc<[CachePadded<PortCounters>]>,
@@ -87,24 +87,29 @@ pub struct Port {
 const ETHERNET_LEN: usize = 14;
 
 impl Port {
-    /// A port with a queue for each of `queue_workers`, the worker that owns it.
-    pub(crate) fn new(spec: PortSpec, queue_workers: &[usize], worker_count: usize) -> Self {
+    /// A port with `queue_count` queues; `senders` are the workers of those by which it can send.
+    pub(crate) fn new(
+        spec: PortSpec,
+        senders: &[usize],
+        queue_count: usize,
+        worker_count: usize,
+    ) -> Self {
         Self {
             spec,
-            workers: distinct(queue_workers),
-            queue_count: queue_workers.len(),
+            workers: distinct(senders),
+            queue_count,
             counters: PortCounters::per_worker(worker_count).into(),
         }
     }
 
     /// The same port with other queues, which counts on where this one is.
-    pub(crate) fn with_queues(&self, spec: PortSpec, queue_workers: &[usize]) -> Self {
-        Self {
-            spec,
-            workers: distinct(queue_workers),
-            queue_count: queue_workers.len(),
-            counters: Arc::clone(&self.counters),
-        }
+    pub(crate) fn with_queues(
+        &self,
+        spec: PortSpec,
+        senders: &[usize],
+        queue_count: usize,
+    ) -> Self {
+        Self { spec, workers: distinct(senders), queue_count, counters: Arc::clone(&self.counters) }
     }
 
     /// The number of its queues.

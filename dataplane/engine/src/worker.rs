@@ -77,7 +77,7 @@ pub struct Worker {
     pool_len_max: usize,
     pub(crate) scene: Arc<Scene>,
     queues: Vec<OwnQueue>,
-    /// The place in `queues` of the first queue of each port, by the port's number.
+    /// The place in `queues` of the first queue of each port that sends, by the port's number.
     own: Vec<Option<usize>>,
     commands: Receiver<Command>,
     batch: Vec<Frame>,
@@ -249,7 +249,7 @@ impl Worker {
 
     fn index_queues(&mut self) {
         self.own.clear();
-        for (place, queue) in self.queues.iter().enumerate() {
+        for (place, queue) in self.queues.iter().enumerate().filter(|(_, it)| it.io.can_send()) {
             let port = queue.port.index();
             if self.own.len() <= port {
                 self.own.resize(port + 1, None);

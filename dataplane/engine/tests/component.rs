@@ -346,6 +346,26 @@ fn a_suspended_port_drops_what_is_sent_to_it_and_keeps_its_connections() {
     assert_eq!(counted, 3, "and nothing that it has counted is forgotten");
 }
 
+#[test]
+fn what_leaves_takes_a_queue_that_sends_whoever_received_it() {
+    let engine = engine(2);
+    engine.publish(pods(2, NetworkId::DEFAULT).finish(1)).unwrap();
+    let pod_1 = add_pod(&engine, 1);
+    let wires: Vec<(Wire, MemoryQueue)> = (0..2).map(|_| Wire::new(WIRE_LEN)).collect();
+    let [(sends, io), (deaf, mute)] = <[_; 2]>::try_from(wires).unwrap();
+    let kind = PortKind::Pod { pod: "shop/p2".into(), mac: mac(2) };
+    let queues = vec![
+        PlacedQueue { io: Box::new(io), worker: Some(0) },
+        PlacedQueue { io: Box::new(mute.receive_only()), worker: Some(1) },
+    ];
+    engine.add_port_with(spec("pod-2", kind), queues).unwrap();
+    let flows: Vec<Vec<u8>> = (0..64).map(|port| udp(1, 2, (1000 + port, 53), b"")).collect();
+    cross(&pod_1, &sends, flows.into_iter());
+    let answers: Vec<Vec<u8>> = (0..64).map(|port| udp(2, 1, (53, 1000 + port), b"")).collect();
+    cross(&deaf, &pod_1, answers.into_iter());
+    assert_eq!(deaf.pop(), None);
+}
+
 /// A queue whose worker hangs in it for as long as it is told to.
 struct Hanging {
     io: MemoryQueue,

@@ -29,7 +29,8 @@ struct gate_config {
 	__u32 role;
 	__u32 fallback;
 	__u8 mac[6];
-	__u8 reserved[2];
+	/* Not read here: what the next process is to know of the attach. */
+	__u16 added_queues;
 };
 
 struct address {

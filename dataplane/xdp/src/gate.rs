@@ -22,7 +22,7 @@ mod maps;
 
 use attach::{adoptable, load_and_attach, raise_memlock, refuse_foreign, refuse_other_mode};
 pub use error::GateError;
-use maps::{Maps, is_missing, record, write_node_addresses};
+use maps::{Maps, Record, bytes_of, is_missing, write_node_addresses};
 
 use crate::bpffs::is_bpffs;
 use crate::interface::Interface;
@@ -116,9 +116,7 @@ pub struct Gate {
     interface: Interface,
     mode: GateMode,
     why_generic: Option<String>,
-    role: GateRole,
-    mac: [u8; 6],
-    fallback: Fallback,
+    record: Record,
     adopted: bool,
     maps: Maps,
     // Held for what it does as long as it is there.
@@ -197,14 +195,13 @@ impl Gate {
     /// # Errors
     /// [`GateError::Map`] if the kernel refuses.
     pub fn set_mac(&mut self, mac: [u8; 6]) -> Result<(), GateError> {
-        self.mac = mac;
-        self.set_fallback(self.fallback)
+        self.write(Record { mac, ..self.record })
     }
 
     /// The MAC address that it takes for the interface's.
     #[must_use]
     pub fn mac(&self) -> [u8; 6] {
-        self.mac
+        self.record.mac
     }
 
     /// Changes what happens to frames for which no socket is there.
@@ -212,12 +209,30 @@ impl Gate {
     /// # Errors
     /// [`GateError::Map`] if the kernel refuses.
     pub fn set_fallback(&mut self, fallback: Fallback) -> Result<(), GateError> {
-        let bytes = record(self.role, fallback, self.mac);
+        self.write(Record { fallback, ..self.record })
+    }
+
+    /// Notes how many receive queues came with the gate, for whoever adopts it: they can be told from
+    /// others only by who saw them come.
+    ///
+    /// # Errors
+    /// [`GateError::Map`] if the kernel refuses.
+    pub fn set_added_queues(&mut self, count: u16) -> Result<(), GateError> {
+        self.write(Record { added_queues: count, ..self.record })
+    }
+
+    /// Receive queues that came with the gate, the last ones. Some drivers send nothing by them.
+    #[must_use]
+    pub fn added_queues(&self) -> u16 {
+        self.record.added_queues
+    }
+
+    fn write(&mut self, record: Record) -> Result<(), GateError> {
         self.maps
             .config
-            .set(0, bytes, 0)
-            .map_err(|source| GateError::map(self.interface.name(), "config", source))?;
-        self.fallback = fallback;
+            .set(0, bytes_of(record), 0)
+            .map_err(|source| self.map_error("config", source))?;
+        self.record = record;
         Ok(())
     }
 
@@ -253,7 +268,7 @@ impl Gate {
     /// What happens to frames for which no socket is there.
     #[must_use]
     pub fn fallback(&self) -> Fallback {
-        self.fallback
+        self.record.fallback
     }
 
     /// True if a former process had left this gate behind.
@@ -301,8 +316,7 @@ impl fmt::Debug for Gate {
         f.debug_struct("Gate")
             .field("interface", &self.interface.name())
             .field("mode", &self.mode)
-            .field("role", &self.role)
-            .field("fallback", &self.fallback)
+            .field("record", &self.record)
             .field("adopted", &self.adopted)
             .finish()
     }

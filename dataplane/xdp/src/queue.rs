@@ -57,6 +57,8 @@ pub struct QueueConfig {
     pub fill_frames_max: u32,
     /// Zero-copy or not.
     pub copying: Copying,
+    /// Whether it can only receive: some drivers send nothing by queues that came with the gate.
+    pub receive_only: bool,
     /// Receive and send packets that are longer than a frame, in chained ones (`XDP_USE_SG`; Linux
     /// 6.6). Without it the kernel drops them on receive.
     pub chains: bool,
@@ -64,7 +66,13 @@ pub struct QueueConfig {
 
 impl Default for QueueConfig {
     fn default() -> Self {
-        Self { ring_size: 2048, fill_frames_max: 1024, copying: Copying::IfNeeded, chains: false }
+        Self {
+            ring_size: 2048,
+            fill_frames_max: 1024,
+            copying: Copying::IfNeeded,
+            receive_only: false,
+            chains: false,
+        }
     }
 }
 
@@ -245,6 +253,9 @@ impl Queue {
     /// The rest stay in `frames`. Nothing is sent before [`Queue::kick`].
     #[inline]
     pub fn send(&mut self, frames: &mut Vec<Frame>) -> usize {
+        if self.config.receive_only {
+            return 0;
+        }
         let room = (self.config.ring_size as usize).saturating_sub(self.held.tx);
         let wanted = match self.config.chains {
             false => frames.len(),
@@ -349,6 +360,12 @@ impl Queue {
     #[must_use]
     pub fn held(&self) -> FramesHeld {
         self.held
+    }
+
+    /// False if what is given to it to send would not leave.
+    #[must_use]
+    pub fn can_send(&self) -> bool {
+        !self.config.receive_only
     }
 
     /// True if the driver reads and writes the frames itself, without a copy.

@@ -65,7 +65,8 @@ impl Engine {
                 control.fdb.bind(*network, *mac, id);
             }
         }
-        let port = Arc::new(Port::new(spec, &workers, control.commands.len()));
+        let senders = senders(&workers, &queues);
+        let port = Arc::new(Port::new(spec, &senders, queues.len(), control.commands.len()));
         match control.ports.get_mut(id.index()) {
             Some(slot) => *slot = Some(port),
             None => control.ports.push(Some(port)),
@@ -82,7 +83,7 @@ impl Engine {
     pub fn suspend_port(&self, name: &str) -> Result<(), EngineError> {
         let mut control = self.inner.control();
         let (id, port) = control.find(name)?;
-        let suspended = Arc::new(port.with_queues(port.spec.clone(), &[]));
+        let suspended = Arc::new(port.with_queues(port.spec.clone(), &[], 0));
         control.put(id, Some(suspended));
         self.inner.end_queues(control, id, None)
     }
@@ -105,7 +106,8 @@ impl Engine {
             return Err(EngineError::WorkerStuck(worker));
         }
         let workers = control.workers_for(&spec, &queues)?;
-        control.put(id, Some(Arc::new(port.with_queues(spec, &workers))));
+        let resumed = port.with_queues(spec, &senders(&workers, &queues), queues.len());
+        control.put(id, Some(Arc::new(resumed)));
         self.start_queues(&control, id, workers, queues)
     }
 
@@ -157,6 +159,12 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The workers of those queues that can send.
+fn senders(workers: &[usize], queues: &[PlacedQueue]) -> Vec<usize> {
+    let placed = workers.iter().zip(queues).filter(|(_, queue)| queue.io.can_send());
+    placed.map(|(worker, _)| *worker).collect()
 }
 
 impl Inner {

@@ -74,9 +74,16 @@ impl Ports {
         self.check_frames(&interface, &config)?;
         let copying = request.mode.copying(gate.mode());
         let config = QueueConfig { copying, chains: needs_chains(&interface), ..config };
-        let workers = self.workers_of(&interface, request);
+        if !gate.adopted() {
+            let added = count.saturating_sub(gate.interface().rx_queue_count());
+            gate.set_added_queues(u16::try_from(added).unwrap_or(u16::MAX))?;
+        }
+        // virtio-net has them for what the kernel's own programs send, and serves no socket's ring.
+        let sending = count.saturating_sub(gate.added_queues().into()).max(1);
+        let workers = self.workers_of(&interface, sending as usize, request);
         let mut queues = Vec::new();
         for (queue_id, worker) in (0..count).zip(workers) {
+            let config = QueueConfig { receive_only: queue_id >= sending, ..config };
             let queue = Queue::bind(self.engine.umem(), &interface, queue_id, &config)
                 .map_err(|error| refused_queue(&interface, error))?;
             if let Some(why) = queue.why_copied() {
@@ -89,13 +96,20 @@ impl Ports {
     }
 
     /// The worker of each queue: as configured, else by what the NIC is near to.
-    fn workers_of(&self, interface: &Interface, request: &PortRequest) -> Vec<Option<usize>> {
+    fn workers_of(
+        &self,
+        interface: &Interface,
+        sending: usize,
+        request: &PortRequest,
+    ) -> Vec<Option<usize>> {
         let count = interface.rx_queue_count() as usize;
         if !request.workers.is_empty() {
             return request.workers.iter().map(|it| Some(*it)).cycle().take(count).collect();
         }
         let near = Nearness::of(interface, &Topology::default());
-        let placed = place(count, self.engine.cores(), &near);
+        // Those by which a worker can send first, so that as many as can have one.
+        let mut placed = place(0..sending, self.engine.cores(), &near);
+        placed.extend(place(sending..count, self.engine.cores(), &near));
         for (queue, (worker, why)) in placed.iter().enumerate() {
             tracing::debug!(port = interface.name(), queue, ?worker, why, "a queue is placed");
         }

@@ -5,6 +5,7 @@
 //! does not tell is left to the engine, which goes round its workers.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use sluice_xdp::{Ethtool, Interface, Topology};
 
@@ -41,11 +42,11 @@ impl Nearness {
 ///
 /// No worker gets more than its share, however near it is: the others would be idle.
 pub(super) fn place(
-    queue_count: usize,
+    queues: Range<usize>,
     cores: &[usize],
     near: &Nearness,
 ) -> Vec<(Option<usize>, &'static str)> {
-    let share = queue_count.div_ceil(cores.len().max(1));
+    let share = queues.len().div_ceil(cores.len().max(1));
     let mut left = vec![share; cores.len()];
     let mut take = |worker: usize| match left.get_mut(worker) {
         Some(left) if *left > 0 => {
@@ -54,7 +55,7 @@ pub(super) fn place(
         }
         _ => false,
     };
-    let by_interrupt: Vec<Option<usize>> = (0..queue_count)
+    let by_interrupt: Vec<Option<usize>> = queues
         .map(|queue| {
             let core = near.interrupt_cores.get(&queue)?;
             cores.iter().position(|own| own == core).filter(|worker| take(*worker))
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     fn workers(queue_count: usize, cores: &[usize], near: &Nearness) -> Vec<Option<usize>> {
-        place(queue_count, cores, near).into_iter().map(|(worker, _)| worker).collect()
+        place(0..queue_count, cores, near).into_iter().map(|(worker, _)| worker).collect()
     }
 
     #[test]

@@ -5,7 +5,7 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 
-use super::maps::{maps_fit, record, take_maps, write_node_addresses};
+use super::maps::{Record, added_queues, bytes_of, maps_fit, take_maps, write_node_addresses};
 use super::{Gate, GateConfig, GateError, GateMode, GateRole};
 use crate::attached;
 use crate::interface::Interface;
@@ -82,9 +82,12 @@ pub(super) fn load_and_attach(
     let mut maps = take_maps(&mut ebpf, interface)?;
     // The maps say the right thing before the program meets its first frame.
     write_node_addresses(&mut maps.node_addresses, &config.node_addresses, interface.name())?;
-    maps.config
-        .set(0, record(config.role, config.fallback, interface.mac()), 0)
-        .map_err(|source| GateError::map(interface.name(), "config", source))?;
+    let refused = |source| GateError::map(interface.name(), "config", source);
+    let added_queues =
+        if adopt { added_queues(&maps.config.get(&0, 0).map_err(refused)?) } else { 0 };
+    let (role, fallback, mac) = (config.role, config.fallback, interface.mac());
+    let record = Record { role, fallback, mac, added_queues };
+    maps.config.set(0, bytes_of(record), 0).map_err(refused)?;
     let promiscuous = match config.role {
         GateRole::Uplink => Some(Promiscuous::hold(interface).map_err(|source| {
             GateError::Promiscuous { interface: interface.name().to_owned(), source }
@@ -112,9 +115,7 @@ pub(super) fn load_and_attach(
         interface: interface.clone(),
         mode,
         why_generic,
-        role: config.role,
-        mac: interface.mac(),
-        fallback: config.fallback,
+        record,
         adopted: adopt,
         maps,
         _promiscuous: promiscuous,

@@ -89,8 +89,28 @@ fn key_of(address: &IpAddr) -> [u8; 16] {
     }
 }
 
+/// What the gate of an interface goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) role: GateRole,
+    pub(super) fallback: Fallback,
+    pub(super) mac: [u8; 6],
+    /// Receive queues that came with the gate.
+    pub(super) added_queues: u16,
+}
+
+/// Where `added_queues` lies in a record.
+const ADDED_QUEUES: usize = 14;
+
+/// The number of added queues that a record of this or an earlier process holds.
+pub(super) fn added_queues(record: &[u8; 16]) -> u16 {
+    let bytes = record.get(ADDED_QUEUES..).and_then(|rest| rest.first_chunk::<2>());
+    bytes.map_or(0, |bytes| u16::from_ne_bytes(*bytes))
+}
+
 /// Mirrors `struct gate_config` of bpf/gate.bpf.c.
-pub(super) fn record(role: GateRole, fallback: Fallback, mac: [u8; 6]) -> [u8; 16] {
+pub(super) fn bytes_of(record: Record) -> [u8; 16] {
+    let Record { role, fallback, mac, added_queues } = record;
     let role: u32 = match role {
         GateRole::Steer => 0,
         GateRole::Uplink => 1,
@@ -101,6 +121,7 @@ pub(super) fn record(role: GateRole, fallback: Fallback, mac: [u8; 6]) -> [u8; 1
     };
     let mut bytes = [0; 16];
     let fields = role.to_ne_bytes().into_iter().chain(fallback.to_ne_bytes()).chain(mac);
+    let fields = fields.chain(added_queues.to_ne_bytes());
     for (to, from) in bytes.iter_mut().zip(fields) {
         *to = from;
     }
@@ -121,9 +142,12 @@ mod tests {
 
     #[test]
     fn the_record_has_the_layout_of_the_program() {
-        let bytes = record(GateRole::Uplink, Fallback::Pass, [1, 2, 3, 4, 5, 6]);
+        let (role, fallback) = (GateRole::Uplink, Fallback::Pass);
+        let record = Record { role, fallback, mac: [1, 2, 3, 4, 5, 6], added_queues: 258 };
+        let bytes = bytes_of(record);
         assert_eq!(bytes[..8], [1, 0, 0, 0, 1, 0, 0, 0]);
-        assert_eq!(bytes[8..], [1, 2, 3, 4, 5, 6, 0, 0]);
+        assert_eq!(bytes[8..], [1, 2, 3, 4, 5, 6, 2, 1]);
+        assert_eq!(added_queues(&bytes), 258);
     }
 
     #[test]

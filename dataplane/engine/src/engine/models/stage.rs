@@ -158,7 +158,7 @@ pub(super) fn attach_pods(engine: &Engine, workers: &mut [Worker], queues: Vec<B
     for ((n, worker), queue) in (1..).zip(&mut *workers).zip(queues) {
         let id = PortId(worker.index.try_into().unwrap());
         control.fdb.bind(NetworkId::DEFAULT, mac(n), id);
-        control.ports.push(Some(Arc::new(Port::new(pod(n), &[worker.index], 2))));
+        control.ports.push(Some(Arc::new(Port::new(pod(n), &[worker.index], 1, 2))));
         worker.add_queue(id, queue);
     }
     let scene = Scene::new(2, Arc::new(pods(2)), control.ports.clone(), control.fdb.clone());
