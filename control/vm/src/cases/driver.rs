@@ -38,9 +38,18 @@ impl Mode {
 
 /// Sluice on one driver: its mode, policy both ways, every frame accounted for, flows that cross workers.
 pub(crate) fn carries(nic: Nic, queues: usize, mode: Mode) {
-    let mut stage = Stage::build(&Setup { uplink: mode.uplink(), ..Setup::on(nic) });
+    carries_with(nic, queues, mode, mode.uplink());
+}
+
+/// The driver adds queues when the gate comes, and nothing leaves by those: a worker that owns no other.
+pub(crate) fn carries_though_a_worker_cannot_send(nic: Nic, mode: Mode) {
+    carries_with(nic, 4, mode, "workers = [0, 0, 1, 1]");
+}
+
+fn carries_with(nic: Nic, queues: usize, mode: Mode, uplink: &'static str) {
+    let mut stage = Stage::build(&Setup { uplink, ..Setup::on(nic) });
     if nic.driver == "virtio_net" {
-        // One for each worker to send by. When a native gate comes, the driver adds one for each core.
+        // When a native gate comes, the driver adds one for each core.
         ethtool(&stage.node, &["-L", "up0", "combined", "2"]);
     }
     stage.start_daemon();
