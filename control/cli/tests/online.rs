@@ -230,11 +230,11 @@ fn ports_come_and_go() {
         daemon.run(&["ports", "--queues"]).stdout.lines().take(3).collect::<Vec<_>>(),
         [
             "PORT   QUEUE  WORKER  ZERO-COPY  RX-RING-FULL  FILL-RING-EMPTY  RX-DROPPED  \
-             RX-INVALID  TX-INVALID",
+             RX-INVALID  TX-INVALID  FOREIGN",
             "veth7      0       0  no                    7                0           0  \
-             \x20        0           0",
+             \x20        0           0        5",
             "veth7      1       1  yes                   7                0           0  \
-             \x20        0           0",
+             \x20        0           0        5",
         ]
     );
     let list = daemon.run(&["ports", "-o", "json"]).json();
@@ -244,6 +244,7 @@ fn ports_come_and_go() {
     assert_eq!(list["ports"][1]["mode"], "copy");
     assert_eq!(list["ports"][1]["workers"], json!([1, 0]));
     assert_eq!(list["ports"][1]["queues"][0]["statistics"]["rx_ring_full"], 7);
+    assert_eq!(list["ports"][1]["queues"][0]["statistics"]["foreign_descriptors"], 5);
     assert_eq!(daemon.run(&["ports", "remove", "veth7"]).stdout, "removed port veth7\n");
 
     let unknown = daemon.run(&["ports", "remove", "veth7"]);

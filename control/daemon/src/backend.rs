@@ -209,6 +209,7 @@ fn port_state(port: &Port, facts: PortFacts) -> PortState {
             rx_invalid_descriptors: it.rx_invalid_descriptors,
             tx_invalid_descriptors: it.tx_invalid_descriptors,
             tx_ring_empty: it.tx_ring_empty,
+            foreign_descriptors: it.foreign_descriptors,
         }),
     };
     let number = |worker: &usize| u32::try_from(*worker).unwrap_or(u32::MAX);

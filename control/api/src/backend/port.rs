@@ -123,7 +123,7 @@ pub struct QueueState {
     pub statistics: Option<QueueStatistics>,
 }
 
-/// The kernel's counters for one AF_XDP socket (`struct xdp_statistics` of linux/if_xdp.h).
+/// Counters of one AF_XDP socket, all but the last by the kernel (`struct xdp_statistics` of linux/if_xdp.h).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct QueueStatistics {
     /// Dropped on receive for other reasons, such as a packet longer than a frame.
@@ -138,6 +138,9 @@ pub struct QueueStatistics {
     pub tx_invalid_descriptors: u64,
     /// Times that the kernel found nothing to send.
     pub tx_ring_empty: u64,
+    /// Counted by the daemon: frames that the kernel handed back and had never been lent. Zero on a
+    /// sound kernel.
+    pub foreign_descriptors: u64,
 }
 
 impl PortKind {

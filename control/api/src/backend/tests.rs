@@ -36,7 +36,11 @@ fn a_port_is_one_flat_object() {
             worker: 1,
             zero_copy: true,
             why_copied: None,
-            statistics: Some(QueueStatistics { rx_ring_full: 3, ..QueueStatistics::default() }),
+            statistics: Some(QueueStatistics {
+                rx_ring_full: 3,
+                foreign_descriptors: 5,
+                ..QueueStatistics::default()
+            }),
         }],
         mtu: 1500,
         waiting: None,
@@ -51,6 +55,7 @@ fn a_port_is_one_flat_object() {
             "statistics": {
                 "rx_dropped": 0, "rx_ring_full": 3, "rx_fill_ring_empty": 0,
                 "rx_invalid_descriptors": 0, "tx_invalid_descriptors": 0, "tx_ring_empty": 0,
+                "foreign_descriptors": 5,
             },
         }],
         "mtu": 1500, "waiting": null,

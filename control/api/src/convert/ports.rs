@@ -100,6 +100,7 @@ fn queue_to_wire(queue: QueueState) -> wire::QueueState {
         rx_invalid_descriptors: it.rx_invalid_descriptors,
         tx_invalid_descriptors: it.tx_invalid_descriptors,
         tx_ring_empty: it.tx_ring_empty,
+        foreign_descriptors: it.foreign_descriptors,
     };
     wire::QueueState {
         queue: queue.queue,
@@ -118,6 +119,7 @@ fn queue(queue: wire::QueueState) -> QueueState {
         rx_invalid_descriptors: it.rx_invalid_descriptors,
         tx_invalid_descriptors: it.tx_invalid_descriptors,
         tx_ring_empty: it.tx_ring_empty,
+        foreign_descriptors: it.foreign_descriptors,
     };
     QueueState {
         queue: queue.queue,

@@ -143,7 +143,7 @@ fn remarks(port: &PortState) -> Vec<String> {
     remarks
 }
 
-const QUEUE_HEADINGS: [&str; 9] = [
+const QUEUE_HEADINGS: [&str; 10] = [
     "PORT",
     "QUEUE",
     "WORKER",
@@ -153,6 +153,7 @@ const QUEUE_HEADINGS: [&str; 9] = [
     "RX-DROPPED",
     "RX-INVALID",
     "TX-INVALID",
+    "FOREIGN",
 ];
 
 fn print_queues(ports: &[PortState], output: &mut Output) -> io::Result<()> {
@@ -170,6 +171,7 @@ fn print_queues(ports: &[PortState], output: &mut Output) -> io::Result<()> {
             count(|it| it.rx_dropped),
             count(|it| it.rx_invalid_descriptors),
             count(|it| it.tx_invalid_descriptors),
+            count(|it| it.foreign_descriptors),
         ]
     };
     let rows: Vec<Vec<String>> = ports

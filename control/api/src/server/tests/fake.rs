@@ -215,7 +215,11 @@ impl Backend for Fake {
             worker: number,
             zero_copy: number == 1,
             why_copied: (number == 0).then(|| "the driver offers no zero-copy".into()),
-            statistics: Some(QueueStatistics { rx_ring_full: 7, ..QueueStatistics::default() }),
+            statistics: Some(QueueStatistics {
+                rx_ring_full: 7,
+                foreign_descriptors: 5,
+                ..QueueStatistics::default()
+            }),
         };
         let state = |spec: &PortSpec| PortState {
             spec: spec.clone(),
