@@ -81,9 +81,8 @@ impl Backend for Daemon {
     fn ports(&self) -> Result<Vec<PortState>, Failure> {
         let mut ports: Vec<PortState> = Vec::new();
         for port in self.ports.engine().ports() {
-            // One that is being removed is told of no more.
-            let Ok(facts) = self.ports.facts(&port.spec.name) else { continue };
-            ports.push(port_state(&port, facts));
+            let facts = unless_gone(self.ports.facts(&port.spec.name))?;
+            ports.extend(facts.map(|facts| port_state(&port, facts)));
         }
         ports.sort_by(|a, b| a.spec.interface.cmp(&b.spec.interface));
         Ok(ports)
@@ -196,6 +195,16 @@ impl Daemon {
     }
 }
 
+/// Nothing of a port that has been removed since it was listed. One whose gate or worker does not
+/// answer is not left out: a list that is short of it would say that it is not there.
+fn unless_gone<T>(facts: Result<T, OpenError>) -> Result<Option<T>, Failure> {
+    match facts {
+        Ok(facts) => Ok(Some(facts)),
+        Err(OpenError::Engine(EngineError::NoSuchPort(_))) => Ok(None),
+        Err(error) => Err(failure(error)),
+    }
+}
+
 fn port_state(port: &Port, facts: PortFacts) -> PortState {
     let queue = |(worker, report): (usize, xdp::QueueReport)| QueueState {
         queue: report.queue_id,
@@ -278,5 +287,21 @@ fn failure(error: OpenError) -> Failure {
         ) => Failure::Exists(text),
         OpenError::Engine(EngineError::WorkerStuck(_)) => Failure::Internal(text),
         _ => Failure::Precondition(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_whose_worker_does_not_answer_is_not_left_out_of_the_list() {
+        let stuck = unless_gone::<()>(Err(EngineError::WorkerStuck(1).into())).unwrap_err();
+        assert!(
+            matches!(&stuck, Failure::Internal(text) if text.contains("worker 1")),
+            "{stuck:?}"
+        );
+        let gone = unless_gone::<()>(Err(EngineError::NoSuchPort("eth1".into()).into()));
+        assert_eq!(gone.unwrap(), None, "it was removed in between");
     }
 }

@@ -221,15 +221,25 @@ fn watch_links() -> Arc<Notify> {
     let notify = Arc::clone(&changed);
     let watching = LinkWatch::open().and_then(|watch| {
         std::thread::Builder::new().name("sluice-links".into()).spawn(move || {
-            while let Ok(()) = watch.wait() {
-                notify.notify_one();
+            loop {
+                match watch.wait() {
+                    Ok(()) => notify.notify_one(),
+                    Err(error) => return untold(&error),
+                }
             }
         })
     });
     if let Err(error) = watching {
-        tracing::warn!(%error, "the kernel does not tell of changed interfaces");
+        untold(&error);
     }
     changed
+}
+
+fn untold(error: &std::io::Error) {
+    tracing::warn!(
+        %error,
+        "the kernel does not tell of changed interfaces; they are noticed up to a second late"
+    );
 }
 
 async fn look_again(watch: Option<Watch>) {
