@@ -14,8 +14,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${SLUICE_VM_CACHE:-$HOME/.cache/sluice-vm}
-# A guest that takes longer hangs; on an idle machine none takes half of that.
-guest_seconds=${SLUICE_VM_SECONDS:-400}
+# A guest that takes longer hangs: on an idle machine none takes a quarter of that.
+guest_seconds=${SLUICE_VM_SECONDS:-900}
 
 # cases KERNEL: what runs there. The cloud kernels have virtio-net only, and no zero-copy for it.
 cases() {
