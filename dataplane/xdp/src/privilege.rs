@@ -27,7 +27,8 @@ pub fn check_privileges() -> Result<(), PrivilegeError> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the dataplane loads an XDP program and opens AF_XDP sockets, and this process lacks {missing}; \
-     run as root or grant them (systemd: AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_NET_RAW)"
+     run as root or grant them (systemd: AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_NET_RAW, and \
+     LimitMEMLOCK=infinity for packet memory)"
 )]
 pub struct PrivilegeError {
     missing: Names,

@@ -71,9 +71,9 @@ pub struct GateCounters {
     pub steered: u64,
     /// Frames of the node's own traffic that went to the kernel.
     pub passed_to_node: u64,
-    /// Frames dropped because the daemon was not there.
+    /// Frames dropped because no socket was there: the daemon did not run, or the port was not open.
     pub fallback_dropped: u64,
-    /// Frames given to the kernel because the daemon was not there.
+    /// Frames given to the kernel because the daemon did not run.
     pub fallback_passed: u64,
 }
 

@@ -17,7 +17,7 @@ use super::{offloads, place};
 /// What to do where a driver has too many queues and no way to set their number.
 const FEWER: &str = "a parameter of the driver's module, or another NIC";
 
-/// More descriptors in a ring than this get no frames to fill them.
+/// More descriptors in a ring than this get no frames to fill them, without copies.
 const RING_SIZE_USEFUL: u32 = 2_048;
 
 /// What is known of an interface. What its driver or the kernel do not tell is `None`.
