@@ -54,7 +54,6 @@ impl LinkWatch {
 
     /// True if something has changed since the last call; never waits.
     ///
-    ///
     /// # Errors
     /// What the kernel said, if the socket has failed.
     pub fn changed(&self) -> io::Result<bool> {
