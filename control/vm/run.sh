@@ -9,7 +9,8 @@
 #   e1000e_a -- QEMU's hub 1 -- e1000e_b
 #
 # Without KVM: emulation is the same everywhere. A case that fails, a panic, or a guest that does not come to its
-# end is a failure and shows the guest's console; what cannot be run is told as `*** NOT RUN`.
+# end shows the guest's console, and is a failure if it comes to pass a second time; what cannot be run is told as
+# `*** NOT RUN`.
 # SLUICE_VM_CASES runs those cases only, and SLUICE_VM_SHOW=1 shows the console in any case.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -173,6 +174,30 @@ boot() {
     return "$status"
 }
 
+# attempt CASES: boots the guest once for them, and sets $bad to those that did not end well.
+attempt() {
+    local started=$SECONDS status=0 name result
+    boot "${1// /,}" || status=$?
+    tr -d '\r' < "$work/console" > "$work/log"
+    bad=()
+    for name in $1; do
+        result=$(sed -n "s/^RESULT $name //p" "$work/log")
+        [ "$result" = 0 ] || bad+=("$name")
+        printf '%-11s %-26s %s\n' "$kernel" "$name" "$([ "$result" = 0 ] && echo ok || echo "FAILED (${result:-did not end})")"
+    done
+    # A guest that ends badly vouches for none of its cases.
+    if [ "$status" != 0 ] || ! grep -qx DONE "$work/log" ||
+        grep -q -e 'Kernel panic' -e '^\[.*\] BUG: ' -e '^\[.*\] Oops' "$work/log"; then
+        read -ra bad <<<"$1"
+    fi
+    if [ ${#bad[@]} != 0 ] || [ -n "${SLUICE_VM_SHOW:-}" ]; then
+        echo "---- console of the guest with $kernel; QEMU ended with $status"
+        cat "$work/log"
+        echo '----'
+    fi
+    echo "$kernel: $((SECONDS - started)) s"
+}
+
 wire
 failed=0
 for kernel in "${kernels[@]}"; do
@@ -180,26 +205,14 @@ for kernel in "${kernels[@]}"; do
         not_run "$(cases "$kernel" | tr ' ' ','): no kernel $kernel in $cache"
         continue
     fi
-    wanted=${SLUICE_VM_CASES:-$(cases "$kernel")}
     initramfs "$kernel"
-    started=$SECONDS
-    status=0
-    boot "${wanted// /,}" || status=$?
-    tr -d '\r' < "$work/console" > "$work/log"
-    bad=0
-    [ "$status" = 0 ] && grep -qx DONE "$work/log" || bad=1
-    if grep -q -e 'Kernel panic' -e '^\[.*\] BUG: ' -e '^\[.*\] Oops' "$work/log"; then bad=1; fi
-    for name in $wanted; do
-        result=$(sed -n "s/^RESULT $name //p" "$work/log")
-        [ "$result" = 0 ] || bad=1
-        printf '%-11s %-26s %s\n' "$kernel" "$name" "$([ "$result" = 0 ] && echo ok || echo "FAILED (${result:-did not end})")"
-    done
-    if [ "$bad" != 0 ] || [ -n "${SLUICE_VM_SHOW:-}" ]; then
-        echo "---- console of the guest with $kernel; QEMU ended with $status"
-        cat "$work/log"
-        echo '----'
+    attempt "${SLUICE_VM_CASES:-$(cases "$kernel")}"
+    if [ ${#bad[@]} != 0 ]; then
+        # Under emulation a busy host makes time-outs of what is right. What fails alone, too, has failed.
+        again="${bad[*]}"
+        echo "*** FAILED ONCE, run again in a guest of their own: $again"
+        attempt "$again"
+        [ ${#bad[@]} = 0 ] || failed=1
     fi
-    [ "$bad" = 0 ] || failed=1
-    echo "$kernel: $((SECONDS - started)) s"
 done
 exit "$failed"
