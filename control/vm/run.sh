@@ -73,24 +73,24 @@ trap 'exit 1' INT TERM
 
 # The wire of the virtio NICs: taps with many queues exist on a kernel's bridge only.
 wire() {
-    ip netns add "$netns"
+    ip netns add "$netns" || return 1
     ip netns exec "$netns" sh -c '
         echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6
         echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6'
-    ip -n "$netns" link add wire type bridge stp_state 0 mcast_snooping 0
+    ip -n "$netns" link add wire type bridge stp_state 0 mcast_snooping 0 || return 1
     # A bridge that shows its frames to netfilter drops those with a wrong checksum.
     ip netns exec "$netns" sh -c '
         for it in iptables ip6tables arptables; do
             if [ -e /proc/sys/net/bridge/bridge-nf-call-$it ]; then echo 0 > /proc/sys/net/bridge/bridge-nf-call-$it; fi
         done'
-    ip -n "$netns" tuntap add tap-a mode tap multi_queue vnet_hdr
-    ip -n "$netns" tuntap add tap-b mode tap vnet_hdr
+    ip -n "$netns" tuntap add tap-a mode tap multi_queue vnet_hdr || return 1
+    ip -n "$netns" tuntap add tap-b mode tap vnet_hdr || return 1
     local tap
     for tap in tap-a tap-b; do
         # Long enough a queue for an emulator that is not scheduled for a while.
         ip -n "$netns" link set "$tap" mtu 9216 txqueuelen 10000 master wire up
     done
-    ip -n "$netns" link set wire mtu 9216 up
+    ip -n "$netns" link set wire mtu 9216 up || return 1
 }
 
 # put FILE...: copies programs and the libraries that they want to the same place below $root.
@@ -198,7 +198,10 @@ attempt() {
     echo "$kernel: $((SECONDS - started)) s"
 }
 
-wire
+if ! wire; then
+    not_run 'tests in virtual machines: this machine gives no taps on a bridge in a network namespace'
+    exit 0
+fi
 failed=0
 for kernel in "${kernels[@]}"; do
     if [ ! -e "$cache/$kernel/stamp" ]; then
