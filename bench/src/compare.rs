@@ -1,205 +1,84 @@
-//! The metrics: what is measured against what, in turn, and how it is reported.
+//! The runner: every metric in turn, and within a metric Sluice and its peer, A B A B.
 
-use std::fmt;
-use std::time::Duration;
+mod report;
+mod statistics;
 
-use serde::Serialize;
+pub(crate) use report::Report;
+use report::{Machine, Row};
 
-use crate::rig::{BenchError, Forwarder, Kernel, Rig, Sluice};
+use crate::metric::{Effort, Metric};
+use crate::metrics;
+use crate::rig::BenchError;
 
-/// A run's result.
-#[derive(Debug, Serialize)]
-pub(crate) struct Report {
-    machine: Machine,
-    metrics: Vec<Metric>,
-}
+/// Sluice's figure and the peer's, of one round.
+type Sample = (f64, f64);
 
-/// Where it was measured.
-#[derive(Debug, Serialize)]
-struct Machine {
-    processor: String,
-    cores: usize,
-    kernel: String,
-}
-
-/// Sluice beside a peer.
-#[derive(Debug, Serialize)]
-struct Metric {
-    name: &'static str,
-    /// The median of Sluice's rounds.
-    sluice: f64,
-    /// What it is measured against.
-    peer: &'static str,
-    /// The median of the peer's rounds.
-    peer_value: f64,
-    unit: &'static str,
-    /// Sluice to peer, the median over the rounds.
-    ratio: f64,
-    /// The lowest ratio of a round.
-    low: f64,
-    /// The highest ratio of a round.
-    high: f64,
-    /// What the ratio must be at least; `None` where nothing is promised yet.
-    target: Option<f64>,
-    /// Whether it is.
-    met: Option<bool>,
-}
-
-const MANY: u32 = 10_000;
-
-/// Every metric's name, what it is, and the ratio promised.
-const METRICS: [(&str, &str, Option<f64>); 3] = [
-    ("rules_10k_vs_1", "Sluice with 1 policy", Some(1.0 / 1.1)),
-    ("veth_forward_nft", "kernel, nftables set of 1", None),
-    ("veth_forward_nft_10k", "kernel, nftables set of 10000", None),
-];
-
-/// Measures, each round all metrics in turn.
-pub(crate) fn run(quick: bool, only: Option<&str>) -> Result<Report, BenchError> {
-    if let Some(only) = only
-        && !METRICS.iter().any(|(name, ..)| *name == only)
-    {
-        let names: Vec<_> = METRICS.iter().map(|(name, ..)| *name).collect();
+/// Measures all metrics, or those of one name. What cannot be measured is in the report, too.
+///
+/// # Errors
+/// There is no metric of that name, or a thread does not start.
+pub(crate) fn run(effort: Effort, only: Option<&str>) -> Result<Report, BenchError> {
+    let all = metrics::all();
+    let chosen: Vec<&Metric> =
+        all.iter().filter(|metric| only.is_none_or(|only| only == metric.name)).collect();
+    if let (Some(only), []) = (only, &chosen[..]) {
+        let mut names: Vec<_> = all.iter().map(|metric| metric.name).collect();
+        names.dedup();
         return Err(BenchError::Failed(format!(
             "--only: there is no metric {only}; want one of {}",
             names.join(", ")
         )));
     }
-    let (rounds, seconds) = if quick { (3, 1) } else { (7, 3) };
-    let time = Duration::from_secs(seconds);
-    let rig = Rig::new()?;
-    let mut samples = vec![Vec::new(); METRICS.len()];
+    let machine = Machine::here();
+    let mut rows = Vec::new();
+    for metric in chosen {
+        let measured = measure_apart(metric, effort)?;
+        if let Err(error) = &measured {
+            eprintln!("{} against {}: NOT MEASURED: {error}", metric.name, metric.peer);
+        }
+        rows.push(Row::new(metric, measured));
+    }
+    Ok(Report { machine, metrics: rows })
+}
+
+/// Measures on a thread of its own, which may pin itself to a core and enter namespaces.
+fn measure_apart(
+    metric: &Metric,
+    effort: Effort,
+) -> Result<Result<Vec<Sample>, BenchError>, BenchError> {
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().name(metric.name.to_owned());
+        let thread = builder
+            .spawn_scoped(scope, || measure(metric, effort))
+            .map_err(BenchError::failed("starting a thread"))?;
+        let panicked = || Err(BenchError::Failed("its thread panicked".to_owned()));
+        Ok(thread.join().unwrap_or_else(|_| panicked()))
+    })
+}
+
+fn measure(metric: &Metric, effort: Effort) -> Result<Vec<Sample>, BenchError> {
+    let mut pair = (metric.prepare)(effort)?;
+    let rounds = metric.rounds(effort);
+    let mut samples = Vec::with_capacity(rounds);
     for round in 0..rounds {
-        for ((name, ..), pairs) in METRICS.iter().zip(&mut samples) {
-            if only.is_some_and(|only| only != *name) {
-                continue;
-            }
-            // The order changes every round, so that a drift favours nobody.
-            let pair = measure(&rig, name, time, round % 2 == 1)?;
-            eprintln!("round {}/{rounds} {name}: {:.0} against {:.0}", round + 1, pair.0, pair.1);
-            pairs.push(pair);
-        }
+        // The order changes every round, so that a drift favours nobody.
+        let sample = if round % 2 == 0 {
+            let ours = (pair.sluice)()?;
+            (ours, (pair.peer)()?)
+        } else {
+            let peers = (pair.peer)()?;
+            ((pair.sluice)()?, peers)
+        };
+        eprintln!(
+            "{} {}/{rounds}: {:.1} against {:.1} {} of {}",
+            metric.name,
+            round + 1,
+            sample.0,
+            sample.1,
+            metric.unit.name(),
+            metric.peer
+        );
+        samples.push(sample);
     }
-    let metrics = METRICS
-        .iter()
-        .zip(samples)
-        .filter(|(_, pairs)| !pairs.is_empty())
-        .map(|(&(name, peer, target), pairs)| Metric::new(name, peer, target, &pairs))
-        .collect();
-    Ok(Report { machine: Machine::here(), metrics })
-}
-
-/// One round of a metric: Sluice's packets a second, and the peer's.
-fn measure(
-    rig: &Rig,
-    name: &str,
-    time: Duration,
-    peer_first: bool,
-) -> Result<(f64, f64), BenchError> {
-    let through = |forwarder: &dyn Forwarder| rig.throughput(forwarder, time);
-    let sluice = |policies: u32| through(&Sluice::start(rig, policies)?);
-    let kernel = |rules: u32| through(&Kernel::start(rig, rules)?);
-    let (ours, peers): (&dyn Fn() -> _, &dyn Fn() -> _) = match name {
-        "rules_10k_vs_1" => (&|| sluice(MANY), &|| sluice(1)),
-        "veth_forward_nft" => (&|| sluice(1), &|| kernel(1)),
-        _ => (&|| sluice(MANY), &|| kernel(MANY)),
-    };
-    if peer_first {
-        let peer = peers()?;
-        Ok((ours()?, peer))
-    } else {
-        Ok((ours()?, peers()?))
-    }
-}
-
-impl Metric {
-    fn new(
-        name: &'static str,
-        peer: &'static str,
-        target: Option<f64>,
-        pairs: &[(f64, f64)],
-    ) -> Self {
-        let ratios: Vec<f64> = pairs.iter().map(|(ours, peers)| ours / peers).collect();
-        let ratio = median(&ratios);
-        Self {
-            name,
-            sluice: median(&pairs.iter().map(|pair| pair.0).collect::<Vec<_>>()),
-            peer,
-            peer_value: median(&pairs.iter().map(|pair| pair.1).collect::<Vec<_>>()),
-            unit: "packets/s",
-            ratio,
-            low: ratios.iter().copied().fold(f64::INFINITY, f64::min),
-            high: ratios.iter().copied().fold(0.0, f64::max),
-            target,
-            met: target.map(|target| ratio >= target),
-        }
-    }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-}
-
-impl Machine {
-    fn here() -> Self {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let processor = read("/proc/cpuinfo")
-            .lines()
-            .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-            .map(|(_, name)| name.trim().to_owned());
-        Self {
-            processor: processor.unwrap_or_default(),
-            cores: std::thread::available_parallelism().map_or(1, Into::into),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-        }
-    }
-}
-
-/// Stands over the columns that `Display` makes.
-const HEADINGS: &str = "metric                  Sluice pkt/s   ns/packet   \
-    peer                              peer pkt/s   ns/packet   ratio  spread";
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Machine { processor, cores, kernel } = &self.machine;
-        writeln!(f, "{processor}, {cores} cores, Linux {kernel}\n")?;
-        writeln!(f, "{HEADINGS}")?;
-        for metric in &self.metrics {
-            let nanos = |rate: f64| 1e9 / rate;
-            writeln!(
-                f,
-                "{:<22}{:>14.0}{:>12.0}   {:<30}{:>14.0}{:>12.0}{:>8.2}  {:.2} to {:.2}{}",
-                metric.name,
-                metric.sluice,
-                nanos(metric.sluice),
-                metric.peer,
-                metric.peer_value,
-                nanos(metric.peer_value),
-                metric.ratio,
-                metric.low,
-                metric.high,
-                match metric.met {
-                    Some(true) => "  target met",
-                    Some(false) => "  TARGET MISSED",
-                    None => "",
-                }
-            )?;
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_metric_is_the_median_of_its_rounds() {
-        let metric = Metric::new("x", "y", Some(0.5), &[(1.0, 2.0), (9.0, 3.0), (4.0, 4.0)]);
-        assert_eq!((metric.sluice, metric.peer_value), (4.0, 3.0));
-        assert_eq!((metric.ratio, metric.low, metric.high), (1.0, 0.5, 3.0));
-        assert_eq!(metric.met, Some(true));
-    }
+    Ok(samples)
 }

@@ -16,6 +16,10 @@
 mod commit;
 mod compare;
 mod flood;
+mod metric;
+mod metrics;
+mod numbers;
+mod peers;
 mod rig;
 mod traffic;
 
@@ -23,6 +27,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::metric::Effort;
 use crate::rig::BenchError;
 use crate::traffic::Load;
 
@@ -41,7 +46,7 @@ enum Command {
         /// Fewer and shorter rounds.
         #[arg(long)]
         quick: bool,
-        /// Only the metric of this name.
+        /// Only the metrics of this name.
         #[arg(long)]
         only: Option<String>,
         /// How to print the result.
@@ -93,7 +98,8 @@ fn main() -> ExitCode {
 }
 
 fn compare(quick: bool, only: Option<&str>, output: Output) -> Result<ExitCode, BenchError> {
-    let report = compare::run(quick, only)?;
+    let effort = if quick { Effort::Quick } else { Effort::Full };
+    let report = compare::run(effort, only)?;
     match output {
         Output::Table => print!("{report}"),
         Output::Json => {
@@ -101,7 +107,7 @@ fn compare(quick: bool, only: Option<&str>, output: Output) -> Result<ExitCode, 
             println!("{}", text.map_err(BenchError::failed("the report"))?);
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn flood(sources: u32, rate: u32) -> Result<ExitCode, BenchError> {

@@ -28,6 +28,7 @@ use sluice_policy::model::{
 };
 use sluice_xdp::{Fallback, Umem, UmemConfig};
 
+use crate::peers::installed;
 use crate::traffic::{DESTINATION_PORT, Flows, Load, Sender, Sink};
 
 /// The core that forwards.
@@ -47,6 +48,9 @@ const FLOWS: u16 = 1000;
 pub(crate) enum BenchError {
     #[error("{0}")]
     Failed(String),
+    /// A peer that is not installed, or that this machine cannot run.
+    #[error("{0}")]
+    Missing(String),
     #[error(transparent)]
     Lab(#[from] sluice_lab::LabError),
 }
@@ -217,6 +221,7 @@ impl Drop for Sluice<'_> {
 }
 
 /// As many policies as asked for; only the last selects the pods of the load and admits it.
+/// Without policies everybody may do everything.
 fn rule_set(policies: u32) -> Result<RuleSet, BenchError> {
     let mut rules = RuleSet::default();
     let mut insert = |object: sluice_policy::model::Object| {
@@ -238,7 +243,9 @@ fn rule_set(policies: u32) -> Result<RuleSet, BenchError> {
         insert(pod.into())?;
         insert(policy(&app, &app, "gen").into())?;
     }
-    insert(policy("sink", "sink", "gen").into())?;
+    if policies > 0 {
+        insert(policy("sink", "sink", "gen").into())?;
+    }
     Ok(rules)
 }
 
@@ -271,6 +278,8 @@ pub(crate) struct Kernel<'a> {
 
 impl<'a> Kernel<'a> {
     pub(crate) fn start(rig: &'a Rig, rules: u32) -> Result<Self, BenchError> {
+        installed("nft", "nftables")?;
+        installed("ethtool", "ethtool")?;
         let forwarder = &rig.forwarder;
         forwarder.address("dut0", "10.1.0.254/24")?;
         forwarder.address("dut1", "10.2.0.254/24")?;
