@@ -1,11 +1,19 @@
-//! Compiles the load program with clang, as dataplane/xdp compiles the gate.
+//! Compiles the BPF programs with clang, as dataplane/xdp compiles the gate.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() -> Result<(), String> {
-    println!("cargo::rerun-if-changed=bpf/load.bpf.c");
-    let out = std::env::var_os("OUT_DIR").ok_or("cargo did not set OUT_DIR")?;
+    println!("cargo::rerun-if-env-changed=CLANG");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo did not set OUT_DIR")?);
+    for name in ["load.bpf", "peers.bpf"] {
+        compile(Path::new("bpf").join(name).with_extension("bpf.c"), &out.join(name))?;
+    }
+    Ok(())
+}
+
+fn compile(source: PathBuf, object: &Path) -> Result<(), String> {
+    println!("cargo::rerun-if-changed={}", source.display());
     let clang = std::env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
     let mut command = Command::new(clang);
     command.args(["-O2", "-g", "-target", "bpf", "-mcpu=v2", "-Wall", "-Wextra", "-Werror"]);
@@ -15,7 +23,7 @@ fn main() -> Result<(), String> {
             command.arg("-idirafter").arg(directory.path());
         }
     }
-    command.args(["-c", "bpf/load.bpf.c", "-o"]).arg(PathBuf::from(out).join("load.bpf.o"));
+    command.arg("-c").arg(&source).arg("-o").arg(object.with_extension("bpf.o"));
     let status = command.status().map_err(|error| format!("clang: {error}: install clang"))?;
-    if status.success() { Ok(()) } else { Err("clang failed on bpf/load.bpf.c".into()) }
+    if status.success() { Ok(()) } else { Err(format!("clang failed on {}", source.display())) }
 }

@@ -16,11 +16,14 @@
 mod commit;
 mod compare;
 mod flood;
+mod flows;
 mod metric;
 mod metrics;
 mod numbers;
 mod peers;
 mod rig;
+mod sluice;
+mod stopwatch;
 mod traffic;
 
 use std::process::ExitCode;

@@ -46,6 +46,9 @@ pub(crate) enum Unit {
     /// Nanoseconds a packet, look-up or insertion.
     #[serde(rename = "ns")]
     Nanoseconds,
+    /// Milliseconds.
+    #[serde(rename = "ms")]
+    Milliseconds,
     /// Packets a second.
     #[serde(rename = "packets/s")]
     PacketsPerSecond,
@@ -66,6 +69,7 @@ impl Unit {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Nanoseconds => "ns",
+            Self::Milliseconds => "ms",
             Self::PacketsPerSecond => "packets/s",
         }
     }
@@ -73,7 +77,7 @@ impl Unit {
     /// Whether `value` is as good as `bound` or better.
     pub(crate) fn meets(self, value: f64, bound: f64) -> bool {
         match self {
-            Self::Nanoseconds => value <= bound,
+            Self::Nanoseconds | Self::Milliseconds => value <= bound,
             Self::PacketsPerSecond => value >= bound,
         }
     }
@@ -81,7 +85,7 @@ impl Unit {
     /// The sign that a bound is written with.
     pub(crate) fn sign(self) -> &'static str {
         match self {
-            Self::Nanoseconds => "<=",
+            Self::Nanoseconds | Self::Milliseconds => "<=",
             Self::PacketsPerSecond => ">=",
         }
     }

@@ -28,4 +28,11 @@ impl Numbers {
     pub(crate) fn scaled(&mut self, bound: u64) -> u64 {
         ((self.next() >> 32) * bound) >> 32
     }
+
+    pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
+        for place in (1..items.len()).rev() {
+            let other = self.below(place + 1);
+            items.swap(place, other);
+        }
+    }
 }

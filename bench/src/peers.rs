@@ -1,5 +1,8 @@
 //! Peers: what others built, and how a round of it is run.
 
+pub(crate) mod dpdk;
+pub(crate) mod ebpf;
+
 use crate::rig::BenchError;
 
 /// Checks that a program of a Debian package is installed.

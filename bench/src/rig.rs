@@ -51,6 +51,9 @@ pub(crate) enum BenchError {
     /// A peer that is not installed, or that this machine cannot run.
     #[error("{0}")]
     Missing(String),
+    /// Sluice and a peer judge the same packets by the same rules, and not alike.
+    #[error("the verdicts differ: {0}")]
+    Disagree(String),
     #[error(transparent)]
     Lab(#[from] sluice_lab::LabError),
 }

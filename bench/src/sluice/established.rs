@@ -1,0 +1,172 @@
+//! Packets of connections that are there, from the uplink to 64 pods.
+
+use std::sync::Arc;
+
+use sluice_core::address::{Mac, NetworkId};
+use sluice_core::checksum;
+use sluice_core::conntrack::state::Timeouts;
+use sluice_core::conntrack::{Account, Connections, Limits, Opening};
+use sluice_core::flow::{FlowHasher, FlowKey};
+use sluice_core::guard::{Attachment, Residents};
+use sluice_core::judge::{self, Crossing, FlowOf, Judge};
+use sluice_core::packet::{Packet, Ports, Transport};
+use sluice_core::ports::{PortMatch, PortSet, Rank};
+use sluice_core::table::{
+    Action, Endpoint, EndpointId, Identity, IdentityId, PolicyId, PolicySet, RuleRef, Table, Tiers,
+};
+use sluice_core::time::Time;
+
+use super::answer;
+use crate::flows::{DNS, FIRST_POD_HERE, Flow, Frames, PODS_HERE, UDP};
+use crate::numbers::Numbers;
+use crate::rig::BenchError;
+
+const NETWORK: NetworkId = NetworkId::DEFAULT;
+const NOW: Time = Time(1);
+const REVISION: u64 = 1;
+
+/// Any datagram.
+const DATAGRAM: Transport = Transport::Udp(Ports { source: 1, destination: 2 });
+
+/// A table that admits the flows of [`Flow::numbered`], and their connections.
+pub(crate) struct Established {
+    table: Table,
+    residents: Residents,
+    hasher: FlowHasher,
+    connections: Connections,
+    pods: Vec<Attachment>,
+}
+
+impl Established {
+    /// With the connections of all numbers below `count`, and room for `capacity`.
+    pub(crate) fn new(count: u32, capacity: u32) -> Result<Self, BenchError> {
+        let hasher = FlowHasher::seeded(1);
+        let mut connections = connections(capacity, &hasher);
+        let mut order: Vec<u32> = (0..count).collect();
+        Numbers::new(7).shuffle(&mut order);
+        for number in order {
+            let flow = Flow::numbered(number);
+            let opening = open(&mut connections, &hasher, number)?;
+            for by_opener in [false, true] {
+                let mut found = connections
+                    .find(opening.hash, &opening.key, NOW)
+                    .ok_or_else(|| BenchError::Failed(format!("{flow:?} was not opened")))?;
+                found
+                    .follow(&DATAGRAM, false, by_opener)
+                    .map_err(|reason| BenchError::Failed(format!("{flow:?}: {reason:?}")))?;
+            }
+        }
+        let table = table();
+        let mut residents = Residents::of(&table);
+        (0..PODS_HERE).for_each(|pod| residents.insert(&table, EndpointId(pod)));
+        let pods = (0..PODS_HERE).map(attachment).collect();
+        Ok(Self { table, residents, hasher, connections, pods })
+    }
+
+    /// Judges whole frames, from their bytes to the verdict, and brings their connections up to
+    /// date. Returns the digest of the verdicts.
+    pub(crate) fn judge(&mut self, frames: &Frames) -> u64 {
+        let judge = Judge {
+            table: &self.table,
+            residents: &self.residents,
+            established: judge::Established::Recheck,
+            midstream: false,
+            now: NOW,
+        };
+        let mut digest = 0;
+        for frame in frames.iter() {
+            let allowed = Packet::parse(frame).ok().is_some_and(|packet| {
+                let Some(ip) = packet.ip() else { return false };
+                if !checksum::is_whole(frame, ip, false) {
+                    return false;
+                }
+                let flow = FlowOf::new(NETWORK, ip, &self.hasher);
+                if judge.guard(NETWORK, Attachment::Uplink, &packet).is_err() {
+                    return false;
+                }
+                // The engine's FDB would say this; it is not the judge's.
+                let Mac([.., last]) = packet.destination;
+                let pod = usize::from(last).wrapping_sub(1);
+                let Some(&to) = self.pods.get(pod) else { return false };
+                let from = Attachment::Uplink;
+                let crossing =
+                    Crossing { network: NETWORK, from, to, packet: &packet, flow: flow.as_ref() };
+                judge.unicast(&mut self.connections, &crossing).is_ok()
+            });
+            digest = answer(digest, allowed.into());
+        }
+        digest
+    }
+
+    /// Hashes keys and finds their connections. Returns how many there are.
+    pub(crate) fn find(&mut self, keys: &[FlowKey]) -> usize {
+        keys.iter()
+            .filter(|key| self.connections.find(self.hasher.hash(key), key, NOW).is_some())
+            .count()
+    }
+}
+
+/// An empty connection table, whose accounts may fill it.
+pub(super) fn connections(capacity: u32, hasher: &FlowHasher) -> Connections {
+    let limits = Limits { connections_max: capacity, account_connections_max: capacity };
+    Connections::new(limits, Timeouts::default(), hasher.clone())
+}
+
+/// Opens the connection of a number.
+pub(super) fn open(
+    connections: &mut Connections,
+    hasher: &FlowHasher,
+    number: u32,
+) -> Result<Opening, BenchError> {
+    let hash = hasher.hash(&Flow::numbered(number).key().0);
+    let opening = opening(number, hash);
+    if insert(connections, &opening) {
+        return Ok(opening);
+    }
+    Err(BenchError::Failed(format!("connection {number} found no room")))
+}
+
+/// What opens the connection of a number.
+pub(super) fn opening(number: u32, hash: u64) -> Opening {
+    let (key, opener) = Flow::numbered(number).key();
+    Opening { key, hash, opener, account: account(number % PODS_HERE), revision: REVISION }
+}
+
+/// Returns whether it found room.
+pub(super) fn insert(connections: &mut Connections, opening: &Opening) -> bool {
+    connections.open(opening, &DATAGRAM, false, NOW) == Ok(true)
+}
+
+fn account(pod: u32) -> Account {
+    Account(1 + pod as u16)
+}
+
+fn attachment(pod: u32) -> Attachment {
+    let mac = Mac([2, 0, 0, 0, 1, 1 + pod as u8]);
+    Attachment::Pod { mac, endpoint: Some(EndpointId(pod)), account: account(pod) }
+}
+
+/// 64 pods that may be asked for DNS.
+fn table() -> Table {
+    let mut edit = Table::empty().edit();
+    for pod in 0..PODS_HERE {
+        let endpoint = Endpoint {
+            name: format!("bench/p{pod}").into(),
+            network: NETWORK,
+            addresses: vec![std::net::Ipv4Addr::from(FIRST_POD_HERE + pod).into()],
+            identity: Some(IdentityId(0)),
+            node: None,
+        };
+        edit.set_endpoint(EndpointId(pod), Some(endpoint));
+    }
+    let dns = (PortMatch::Range { protocol: UDP, first: DNS, last: DNS }, Rank(0));
+    let set = PolicySet {
+        policies: vec![PolicyId(0)],
+        rules: vec![RuleRef { policy: PolicyId(0), index: 0, action: Action::Accept }],
+        any_peer: Some(Arc::new(PortSet::new(&[dns]))),
+        ..PolicySet::default()
+    };
+    let ingress = Tiers { network_policy: Some(Arc::new(set)), ..Tiers::default() };
+    edit.set_identity(IdentityId(0), Some(Identity { ingress, ..Identity::default() }));
+    edit.finish(REVISION)
+}

@@ -1,0 +1,118 @@
+//! First packets of connections, judged in a table of a size.
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use sluice_core::address::NetworkId;
+use sluice_core::blocks::{Block, BlockId, BlockTrie};
+use sluice_core::checksum;
+use sluice_core::conntrack::Connections;
+use sluice_core::flow::FlowHasher;
+use sluice_core::judge::FlowOf;
+use sluice_core::packet::Packet;
+use sluice_core::policy::Attempt;
+use sluice_core::ports::{PortMatch, PortSet, Rank};
+use sluice_core::table::{
+    Action, Endpoint, EndpointId, GroupId, Identity, IdentityId, PolicyId, PolicySet, RuleRef,
+    Table, Tiers,
+};
+use sluice_core::time::Time;
+
+use super::answer;
+use super::established::{connections, open};
+use crate::flows::{BLOCK_LEN, Cluster, Frames, HTTPS, Peer, UDP};
+use crate::rig::BenchError;
+
+const NETWORK: NetworkId = NetworkId::DEFAULT;
+
+/// The table of a cluster, and as many connections that are none of those asked for.
+pub(crate) struct First {
+    table: Table,
+    hasher: FlowHasher,
+    connections: Connections,
+}
+
+impl First {
+    pub(crate) fn new(cluster: Cluster, capacity: u32) -> Result<Self, BenchError> {
+        let hasher = FlowHasher::seeded(1);
+        let mut connections = connections(capacity, &hasher);
+        for number in 0..cluster.count {
+            open(&mut connections, &hasher, number)?;
+        }
+        Ok(Self { table: table(cluster)?, hasher, connections })
+    }
+
+    /// Judges whole frames, from their bytes to the verdict: parse, connection (there is none),
+    /// policy of both ends. Remembers none of them, so that every packet is a first one. Returns
+    /// the digest of the verdicts, which goes on from `digest`.
+    pub(crate) fn judge(&mut self, mut digest: u64, frames: &Frames) -> u64 {
+        for frame in frames.iter() {
+            digest = answer(digest, self.judge_one(frame));
+        }
+        digest
+    }
+
+    /// 1 if it is allowed, 0 if not; 2 if it is known.
+    fn judge_one(&mut self, frame: &[u8]) -> u64 {
+        let Ok(packet) = Packet::parse(frame) else { return 0 };
+        let Some(ip) = packet.ip().filter(|ip| checksum::is_whole(frame, ip, false)) else {
+            return 0;
+        };
+        let Some(flow) = FlowOf::new(NETWORK, ip, &self.hasher) else { return 0 };
+        if self.connections.find(flow.hash, &flow.key, Time(1)).is_some() {
+            return 2;
+        }
+        let attempt = Attempt {
+            network: NETWORK,
+            source: ip.source,
+            destination: ip.destination,
+            protocol: ip.protocol,
+            port: ip.transport.ports().map(|ports| ports.destination),
+        };
+        self.table.decide(&attempt).allows().into()
+    }
+}
+
+/// Identities are numbered as the cluster's, from 0. Each is a group of its own.
+fn table(cluster: Cluster) -> Result<Table, BenchError> {
+    let https = (PortMatch::Range { protocol: UDP, first: HTTPS, last: HTTPS }, Rank(0));
+    let https = Arc::new(PortSet::new(&[https]));
+    let mut sets = vec![PolicySet::default(); cluster.identities as usize];
+    let mut blocks = Vec::new();
+    let mut edit = Table::empty().edit();
+    for (number, peer) in (0..).zip(cluster.peers()) {
+        let Peer { address, len, identity, reaches } = peer;
+        let Some(set) = sets.get_mut(reaches as usize - 1) else { continue };
+        if len == BLOCK_LEN {
+            let cidr = IpNet::new(address.into(), len).map_err(BenchError::failed("a block"))?;
+            set.by_block.push((BlockId(blocks.len() as u32), Arc::clone(&https)));
+            blocks.push(Block { cidr, except: Vec::new() });
+        } else {
+            let group = GroupId(identity - 1);
+            if !set.by_group.iter().any(|(known, _)| *known == group) {
+                set.by_group.push((group, Arc::clone(&https)));
+            }
+            let endpoint = Endpoint {
+                name: format!("bench/p{number}").into(),
+                network: NETWORK,
+                addresses: vec![address.into()],
+                identity: Some(IdentityId(identity - 1)),
+                node: None,
+            };
+            edit.set_endpoint(EndpointId(number), Some(endpoint));
+        }
+    }
+    edit.set_blocks(BlockTrie::new((0..).map(BlockId).zip(&blocks)));
+    for (number, mut set) in (0..).zip(sets) {
+        let policy = PolicyId(number);
+        set.policies = vec![policy];
+        set.rules = vec![RuleRef { policy, index: 0, action: Action::Accept }];
+        set.by_group.sort_by_key(|(group, _)| *group);
+        set.by_block.sort_by_key(|(block, _)| *block);
+        let ingress = Tiers { network_policy: Some(Arc::new(set)), ..Tiers::default() };
+        let groups = Arc::from([GroupId(number)]);
+        let identity = Identity { groups, ingress, egress: Tiers::default() };
+        edit.set_identity(IdentityId(number), Some(identity));
+    }
+    Ok(edit.finish(1))
+}
