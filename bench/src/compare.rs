@@ -1,7 +1,6 @@
 //! The runner: every metric in turn, and within a metric Sluice and its peer, A B A B.
 
 mod report;
-mod statistics;
 
 pub(crate) use report::Report;
 use report::{Machine, Row};

@@ -23,6 +23,7 @@ mod numbers;
 mod peers;
 mod rig;
 mod sluice;
+mod statistics;
 mod stopwatch;
 mod traffic;
 

@@ -1,5 +1,6 @@
 //! All metrics, in the order in which they are measured.
 
+mod changes;
 mod connections;
 mod forward;
 mod prefixes;
@@ -9,10 +10,16 @@ use crate::metric::Metric;
 
 /// Every metric.
 pub(crate) fn all() -> Vec<Metric> {
-    [verdict::metrics(), connections::metrics(), prefixes::metrics(), forward::metrics()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        verdict::metrics(),
+        connections::metrics(),
+        prefixes::metrics(),
+        changes::metrics(),
+        forward::metrics(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// The core that whatever runs in this process is measured on.

@@ -34,7 +34,7 @@ use crate::traffic::{DESTINATION_PORT, Flows, Load, Sender, Sink};
 /// The core that forwards.
 const FORWARD_CORE: usize = 0;
 /// The core that sends.
-const SEND_CORE: usize = 1;
+pub(crate) const SEND_CORE: usize = 1;
 
 const GEN_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
 const SINK_MAC: [u8; 6] = [2, 0, 0, 0, 2, 1];
@@ -182,6 +182,12 @@ impl<'a> Sluice<'a> {
 }
 
 impl Sluice<'_> {
+    /// Its engine, for whoever publishes tables.
+    pub(crate) fn engine(&self) -> Result<Arc<Engine>, BenchError> {
+        let ports = self.ports.as_ref().ok_or(BenchError::Failed("Sluice is closed".into()))?;
+        Ok(Arc::clone(ports.engine()))
+    }
+
     /// Frames that have arrived at the port that faces the sender, by its gate's count.
     pub(crate) fn arrived(&self) -> Result<u64, BenchError> {
         let ports = self.ports.as_ref().ok_or(BenchError::Failed("Sluice is closed".into()))?;
@@ -225,7 +231,7 @@ impl Drop for Sluice<'_> {
 
 /// As many policies as asked for; only the last selects the pods of the load and admits it.
 /// Without policies everybody may do everything.
-fn rule_set(policies: u32) -> Result<RuleSet, BenchError> {
+pub(crate) fn rule_set(policies: u32) -> Result<RuleSet, BenchError> {
     let mut rules = RuleSet::default();
     let mut insert = |object: sluice_policy::model::Object| {
         rules.insert(object).map_err(BenchError::failed("the rule set"))

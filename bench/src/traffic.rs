@@ -114,8 +114,9 @@ impl Drop for Sender {
 /// The compiled bpf/load.bpf.c.
 static PROGRAM: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/load.bpf.o"));
 
-/// Frames of one system call: it sets itself up for some 20 ms, and does not hear a stop.
-const FLOOD_LEN: u32 = 4_000_000;
+/// Frames of one system call: it sets itself up for some 20 ms, and does not hear a stop, which is
+/// seconds with a slow forwarder.
+const FLOOD_LEN: u32 = 1_000_000;
 
 /// Bytes of Ethernet, IPv4 and UDP headers, which the program writes.
 const HEADER_LEN: usize = 42;

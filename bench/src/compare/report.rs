@@ -5,9 +5,9 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Sample;
-use super::statistics::{interval, median, quantile};
 use crate::metric::{Metric, Unit};
 use crate::rig::BenchError;
+use crate::statistics::{interval, median, quantile};
 
 /// A run's result.
 #[derive(Debug, Serialize)]
