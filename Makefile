@@ -12,17 +12,19 @@ RUN_PACKAGES := iproute2
 PEER_PACKAGES := iperf3 nmap curl iputils-ping python3-scapy ethtool
 # What goes into a virtual machine, beside kernels and QEMU.
 VM_PACKAGES := busybox-static kmod cpio xz-utils ethtool
-# The kernel as a peer.
+# The kernel and DPDK as peers. What a distribution does not have is reported as not measured.
 BENCH_PACKAGES := nftables ethtool procps util-linux
+BENCH_PEERS := dpdk-dev
 
-.PHONY: help build demo test test-vm bench bench-quick flood loss lint fuzz fuzz-quick loom asan clean packages
+.PHONY: help build demo test test-vm bench bench-quick flood loss lint fuzz fuzz-quick loom asan clean packages peers
 
 help:
 	@echo 'make demo           the story: namespaces, sluiced, real connections, expected beside observed'
 	@echo 'make demo KEEP=1    the same, left up to look around'
 	@echo 'make test           everything; the tests in network namespaces need root'
 	@echo 'make test-vm        real NIC drivers and other kernels, in virtual machines; skips what cannot be downloaded'
-	@echo 'make bench          Sluice beside kernel forwarding, and the criterion benches'
+	@echo 'make bench          Sluice beside eBPF, DPDK and nftables, then the criterion benches; writes bench/report'
+	@echo 'make bench-quick    the same comparison in less than 5 minutes'
 	@echo 'make flood          SYNs from a million sources while established connections work'
 	@echo 'make loss           10 million frames below saturation: none lost, none doubled'
 	@echo 'make build          sluiced and sluicectl in target/release'
@@ -66,15 +68,19 @@ test-vm: packages
 	    $(SUDO) env SLUICE_VM_CACHE=$(VM_CACHE) control/vm/run.sh target/$(VM_TARGET)/vm; \
 	fi
 
+# A peer that cannot be installed is no reason not to measure the others.
+peers:
+	@$(MAKE) --no-print-directory packages PACKAGES='$(BENCH_PEERS)' || echo '*** not installed: $(BENCH_PEERS)' >&2
+
 bench: PACKAGES := $(RUN_PACKAGES) $(BENCH_PACKAGES)
-bench: packages
+bench: packages peers
 	cargo build --release -p sluice-bench
-	$(SUDO) target/release/sluice-bench compare
+	$(SUDO) target/release/sluice-bench compare --report bench/report
 	$(SUDO) target/release/sluice-bench commit
 	cargo bench -p sluice-bench
 
 bench-quick: PACKAGES := $(RUN_PACKAGES) $(BENCH_PACKAGES)
-bench-quick: packages
+bench-quick: packages peers
 	cargo build --release -p sluice-bench
 	$(SUDO) target/release/sluice-bench compare --quick
 

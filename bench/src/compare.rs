@@ -1,5 +1,6 @@
 //! The runner: every metric in turn, and within a metric Sluice and its peer, A B A B.
 
+mod page;
 mod report;
 
 pub(crate) use report::Report;

@@ -1,7 +1,7 @@
 //! Puts Sluice and its peers side by side, in turn and in one run.
 //!
 //! `sluice-bench compare` prints a table or JSON: for each metric what Sluice did, what the peer
-//! did in the same run, their ratio and its spread over the rounds. `sluice-bench loss` counts
+//! did in the same run, their ratio and its confidence interval. `sluice-bench loss` counts
 //! frames at a rate below saturation, `sluice-bench flood` floods with SYNs while connections
 //! work, `sluice-bench commit` times a change of rules. All but the last need root, and work in
 //! namespaces of their own.
@@ -27,6 +27,7 @@ mod statistics;
 mod stopwatch;
 mod traffic;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -56,6 +57,9 @@ enum Command {
         /// How to print the result.
         #[arg(short, long, value_enum, default_value_t = Output::Table)]
         output: Output,
+        /// Also write the result into this directory, as a page with plots, Markdown and JSON.
+        #[arg(long)]
+        report: Option<PathBuf>,
     },
     /// Times the commit of 1,000 pods and 200 policies.
     Commit,
@@ -87,7 +91,9 @@ enum Output {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Compare { quick, only, output } => compare(quick, only.as_deref(), output),
+        Command::Compare { quick, only, output, report } => {
+            compare(quick, only.as_deref(), output, report.as_deref())
+        }
         Command::Commit => commit::run().map(|()| ExitCode::SUCCESS),
         Command::Flood { sources, rate } => flood(sources, rate),
         Command::Loss { frames, rate } => loss(frames, rate),
@@ -101,9 +107,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn compare(quick: bool, only: Option<&str>, output: Output) -> Result<ExitCode, BenchError> {
+fn compare(
+    quick: bool,
+    only: Option<&str>,
+    output: Output,
+    directory: Option<&Path>,
+) -> Result<ExitCode, BenchError> {
     let effort = if quick { Effort::Quick } else { Effort::Full };
     let report = compare::run(effort, only)?;
+    if let Some(directory) = directory {
+        report.write(directory)?;
+    }
     match output {
         Output::Table => print!("{report}"),
         Output::Json => {

@@ -94,6 +94,6 @@ impl Unit {
 impl Metric {
     /// How many rounds a run takes.
     pub(crate) fn rounds(&self, effort: Effort) -> usize {
-        effort.choose(self.rounds.div_ceil(3).max(3), self.rounds)
+        effort.choose(self.rounds.div_ceil(3), self.rounds)
     }
 }
