@@ -32,12 +32,12 @@ use crate::peers::installed;
 use crate::traffic::{DESTINATION_PORT, Flows, Load, Sender, Sink};
 
 /// The core that forwards.
-const FORWARD_CORE: usize = 0;
+pub(crate) const FORWARD_CORE: usize = 0;
 /// The core that sends.
 pub(crate) const SEND_CORE: usize = 1;
 
 const GEN_MAC: [u8; 6] = [2, 0, 0, 0, 1, 1];
-const SINK_MAC: [u8; 6] = [2, 0, 0, 0, 2, 1];
+pub(crate) const SINK_MAC: [u8; 6] = [2, 0, 0, 0, 2, 1];
 const DUT0_MAC: [u8; 6] = [2, 0, 0, 0, 1, 2];
 const GEN: [u8; 4] = [10, 1, 0, 1];
 const SINK: [u8; 4] = [10, 2, 0, 1];
@@ -68,7 +68,7 @@ impl BenchError {
 pub(crate) struct Rig {
     lab: Lab,
     sender: Namespace,
-    forwarder: Namespace,
+    pub(crate) forwarder: Namespace,
     sink: Sink,
 }
 

@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::metric::{Effort, Metric, Pair, Round, Unit};
+use crate::peers::testpmd::Testpmd;
 use crate::rig::{BenchError, Forwarder, Kernel, Rig, Sluice};
 
 const MANY: u32 = 10_000;
@@ -31,6 +32,10 @@ pub(crate) fn metrics() -> Vec<Metric> {
             let rig = Rig::new().map(Rc::new)?;
             Ok(Pair { sluice: sluice(&rig, MANY, effort), peer: kernel(&rig, MANY, effort) })
         }),
+        metric("veth_forward_testpmd", "testpmd io, AF_XDP alone", Some(1.0), |effort| {
+            let rig = Rig::new().map(Rc::new)?;
+            Ok(Pair { sluice: sluice(&rig, 1, effort), peer: testpmd(&rig, effort) })
+        }),
     ]
 }
 
@@ -42,6 +47,11 @@ fn sluice(rig: &Rc<Rig>, policies: u32, effort: Effort) -> Round {
 fn kernel(rig: &Rc<Rig>, rules: u32, effort: Effort) -> Round {
     let rig = Rc::clone(rig);
     Box::new(move || throughput(&rig, &Kernel::start(&rig, rules)?, effort))
+}
+
+fn testpmd(rig: &Rc<Rig>, effort: Effort) -> Round {
+    let rig = Rc::clone(rig);
+    Box::new(move || throughput(&rig, &Testpmd::start(&rig)?, effort))
 }
 
 fn throughput(rig: &Rig, forwarder: &dyn Forwarder, effort: Effort) -> Result<f64, BenchError> {
