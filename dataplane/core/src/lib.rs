@@ -33,6 +33,7 @@
 pub mod address;
 pub mod blocks;
 pub mod checksum;
+pub mod classifier;
 pub mod conntrack;
 pub mod drop;
 pub mod flow;
