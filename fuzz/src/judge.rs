@@ -363,6 +363,7 @@ impl World {
                 source: opening.source,
                 destination: opening.destination,
                 protocol: opening.protocol,
+                source_port: has_ports.then_some(opening.source_port),
                 port: has_ports.then_some(opening.destination_port),
             };
             assert!(self.table.decide(&attempt).allows(), "{step:?}: {attempt:?} lives on");
@@ -371,13 +372,14 @@ impl World {
 
     /// What the table says of the packet's own addresses.
     fn decides(&self, ip: &Ip) -> bool {
-        let port = ip.transport.ports().map(|ports| ports.destination);
+        let ports = ip.transport.ports();
         let attempt = Attempt {
             network: NETWORK,
             source: ip.source,
             destination: ip.destination,
             protocol: ip.protocol,
-            port,
+            source_port: ports.map(|ports| ports.source),
+            port: ports.map(|ports| ports.destination),
         };
         self.table.decide(&attempt).allows()
     }

@@ -64,7 +64,8 @@ impl Candidate<'_> {
         let FiveTuple { network, protocol, source, destination, .. } = *opening;
         let has_ports = matches!(protocol, TCP | UDP | SCTP);
         let port = has_ports.then_some(opening.destination_port);
-        let attempt = Attempt { network, source, destination, protocol, port };
+        let source_port = has_ports.then_some(opening.source_port);
+        let attempt = Attempt { network, source, destination, protocol, source_port, port };
         let gone = [source, destination].into_iter().find_map(|end| self.gone(network, end));
         let reason = gone.or_else(|| match self.established {
             Established::Recheck => why_dropped(self.after, &attempt),

@@ -9,9 +9,11 @@ use std::str::FromStr;
 
 use serde::Serialize;
 use sluice_core::address::NetworkId;
-use sluice_core::policy::{Attempt, Decision, Reason};
+use sluice_core::policy::{Attempt, DYNAMIC_PORT, Decision, Reason};
 use sluice_core::ports;
-use sluice_core::table::{Direction, Party, PolicyId, PolicySet, RuleRef, Table, Tier};
+use sluice_core::table::{
+    AccessDenied, Direction, Party, PolicyId, PolicySet, RuleRef, Table, Tier,
+};
 
 use crate::model::{Name, Protocol};
 
@@ -48,12 +50,24 @@ pub struct Explanation {
     pub port: u16,
     /// The protocol, such as `TCP`.
     pub protocol: String,
-    /// Whether both ends allow it.
+    /// Whether no access list denies it, and both ends allow it.
     pub verdict: Verdict,
+    /// The access list that denies it; left out where none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_list: Option<Denial>,
     /// What the source's end says.
     pub egress: Side,
     /// What the destination's end says.
     pub ingress: Side,
+}
+
+/// Which rule of an access list denies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Denial {
+    /// The list's name.
+    pub name: String,
+    /// The rule's priority.
+    pub priority: u32,
 }
 
 /// What one end says.
@@ -126,6 +140,7 @@ pub fn explain(table: &Table, question: &Question) -> Result<Explanation, Explai
         source,
         destination,
         protocol: question.protocol.number(),
+        source_port: Some(DYNAMIC_PORT),
         port: Some(question.port),
     };
     let decision = table.decide(&attempt);
@@ -136,6 +151,7 @@ pub fn explain(table: &Table, question: &Question) -> Result<Explanation, Explai
         port: question.port,
         protocol: question.protocol.to_string(),
         verdict: Verdict::of(decision.allows()),
+        access_list: decision.access.map(|denied| Denial::of(table, denied)),
         egress: scene.side(Direction::Egress, decision.egress),
         ingress: scene.side(Direction::Ingress, decision.ingress),
     })
@@ -144,11 +160,12 @@ pub fn explain(table: &Table, question: &Question) -> Result<Explanation, Explai
 /// Why `table` drops an attempt, in one sentence; `None` where it allows it.
 #[must_use]
 pub fn why_dropped(table: &Table, attempt: &Attempt) -> Option<String> {
-    let Decision { egress, ingress } = table.decide(attempt);
+    let Decision { access, egress, ingress } = table.decide(attempt);
     let scene = Scene { table, attempt };
-    match (egress.allows(), ingress.allows()) {
-        (false, _) => Some(scene.sentence(Direction::Egress, egress)),
-        (_, false) => Some(scene.sentence(Direction::Ingress, ingress)),
+    match (access, egress.allows(), ingress.allows()) {
+        (Some(denied), ..) => Some(format!("{} denies it", Denial::of(table, denied))),
+        (_, false, _) => Some(scene.sentence(Direction::Egress, egress)),
+        (_, _, false) => Some(scene.sentence(Direction::Ingress, ingress)),
         _ => None,
     }
 }
@@ -162,6 +179,19 @@ pub fn holder(table: &Table, address: IpAddr) -> String {
         Party::External => None,
     };
     name.unwrap_or_else(|| address.to_string())
+}
+
+impl Denial {
+    fn of(table: &Table, AccessDenied { list, priority }: AccessDenied) -> Self {
+        let list = table.access_lists().get(list as usize);
+        Self { name: list.map(|list| list.name.to_string()).unwrap_or_default(), priority }
+    }
+}
+
+impl fmt::Display for Denial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the rule of priority {} in access list {}", self.priority, self.name)
+    }
 }
 
 impl Verdict {
@@ -212,8 +242,11 @@ impl fmt::Display for Verdict {
 /// For people: the verdict first, then each end on a line of its own.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { from, to, port, protocol, verdict, egress, ingress } = self;
+        let Self { from, to, port, protocol, verdict, access_list, egress, ingress } = self;
         writeln!(f, "{verdict}: {protocol} {port} from {from} to {to}")?;
+        if let Some(denial) = access_list {
+            writeln!(f, "  {denial} denies it")?;
+        }
         writeln!(f, "  egress of {from}: {}: {}", egress.verdict, egress.reason)?;
         write!(f, "  ingress of {to}: {}: {}", ingress.verdict, ingress.reason)
     }

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 use sluice_core::address::NetworkId;
-use sluice_core::policy::Attempt;
+use sluice_core::policy::{Attempt, DYNAMIC_PORT};
 use sluice_core::table::{Endpoint, Table};
 
 use crate::explain::common_family;
@@ -45,7 +45,7 @@ pub struct PortReach {
     pub egress: Vec<String>,
     /// What the destinations' ends say.
     pub ingress: Vec<String>,
-    /// What both ends come to.
+    /// What access lists and both ends come to.
     pub verdict: Vec<String>,
 }
 
@@ -143,20 +143,19 @@ fn matrix(
     for (row, (_, sources)) in pods.iter().enumerate() {
         let mut rows = [const { String::new() }; 3];
         for (_, destinations) in pods {
-            let (egress, ingress) = common_family(sources, destinations).map_or(
-                (false, false),
-                |(source, destination)| {
+            let allowed =
+                common_family(sources, destinations).map_or([false; 3], |(source, destination)| {
                     let decision = table.decide(&Attempt {
                         network: NetworkId::DEFAULT,
                         source,
                         destination,
                         protocol: protocol.number(),
+                        source_port: Some(DYNAMIC_PORT),
                         port: Some(port),
                     });
-                    (decision.egress.allows(), decision.ingress.allows())
-                },
-            );
-            for (row, allowed) in rows.iter_mut().zip([egress, ingress, egress && ingress]) {
+                    [decision.egress.allows(), decision.ingress.allows(), decision.allows()]
+                });
+            for (row, allowed) in rows.iter_mut().zip(allowed) {
                 row.push(if allowed { '.' } else { 'X' });
             }
         }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use sluice_core::address::NetworkId;
-use sluice_core::policy::Attempt;
+use sluice_core::policy::{Attempt, DYNAMIC_PORT};
 use sluice_core::table::Table;
 use sluice_policy::compile::{CompileOptions, compile};
 use sluice_policy::model::{NAMESPACE_NAME_LABEL, Protocol, RuleSet};
@@ -142,6 +142,7 @@ impl Cluster {
             source: self.address(&step["from"]),
             destination: self.address(&step["to"]),
             protocol: protocol.number(),
+            source_port: Some(DYNAMIC_PORT),
             port: Some(port),
         });
         self.table = Some(table);

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of a test may fail as the test does")]
 
 use sluice_core::address::NetworkId;
-use sluice_core::policy::Attempt;
+use sluice_core::policy::{Attempt, DYNAMIC_PORT};
 use sluice_policy::compile::{CompileOptions, compile};
 use sluice_sources::conformance::{Cluster, Expectation, Family, Suite};
 
@@ -43,6 +43,7 @@ fn answers_that_differ(cluster: &Cluster<'_>, expectations: &[Expectation]) -> V
             source: cluster.address(from),
             destination: cluster.address(to),
             protocol: protocol.number(),
+            source_port: Some(DYNAMIC_PORT),
             port: Some(*port),
         });
         if decision.allows() != *allowed {

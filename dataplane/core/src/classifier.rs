@@ -69,7 +69,7 @@ pub struct Key {
 }
 
 /// Ordered rules of both families. A clone is cheap, and shares all but what is changed after.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Classifier {
     v4: Tree<1>,
     v6: Tree<4>,
@@ -109,7 +109,8 @@ impl PortRange {
 }
 
 impl Classifier {
-    /// Builds a classifier. Ranks order the rules, the lowest first; each is given once.
+    /// Builds a classifier. Ranks order the rules, the lowest first; each is given once, and the
+    /// highest number of all is none.
     #[must_use]
     pub fn new<'a>(rules: impl IntoIterator<Item = (Rank, &'a Rule)>) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());

@@ -115,6 +115,8 @@ reasons! {
     UnrelatedIcmp = "unrelated_icmp",
     /// The ICMP type is neither echo nor an error that a connection can cause.
     UnsupportedIcmp = "unsupported_icmp",
+    /// A rule of an access list denies it.
+    AccessDenied = "access_denied",
     /// No rule of the policies that select the source pod admits it.
     EgressDenied = "egress_denied",
     /// No rule of the policies that select the destination pod admits it.

@@ -373,6 +373,7 @@ impl Judge<'_> {
             source: opening.source,
             destination: opening.destination,
             protocol: opening.protocol,
+            source_port: has_ports.then_some(opening.source_port),
             port: has_ports.then_some(opening.destination_port),
         })
     }
@@ -403,12 +404,21 @@ pub fn is_group(ip: &Ip) -> bool {
 }
 
 fn group_attempt(network: NetworkId, ip: &Ip) -> Attempt {
-    let port = ip.transport.ports().map(|ports| ports.destination);
-    Attempt { network, source: ip.source, destination: ip.destination, protocol: ip.protocol, port }
+    let ports = ip.transport.ports();
+    Attempt {
+        network,
+        source: ip.source,
+        destination: ip.destination,
+        protocol: ip.protocol,
+        source_port: ports.map(|ports| ports.source),
+        port: ports.map(|ports| ports.destination),
+    }
 }
 
 fn verdict(decision: Decision) -> Verdict {
-    if !decision.egress.allows() {
+    if decision.access.is_some() {
+        Err(DropReason::AccessDenied)
+    } else if !decision.egress.allows() {
         Err(DropReason::EgressDenied)
     } else if !decision.ingress.allows() {
         Err(DropReason::IngressDenied)

@@ -23,6 +23,7 @@
 //!     source: [192, 0, 2, 1].into(),
 //!     destination: [192, 0, 2, 2].into(),
 //!     protocol: sluice_core::ports::TCP,
+//!     source_port: Some(50_000),
 //!     port: Some(443),
 //! });
 //! assert!(decision.allows());

@@ -4,20 +4,26 @@
 //! `diff` call it as the packet path does.
 //!
 //! 1. A pod to its own address, and a pod and its own node: allowed.
-//! 2. ClusterNetworkPolicies of the Admin tier: the first rule that matches accepts, denies, or
+//! 2. Access lists, one after the other: the first rule of a list that matches denies, or ends
+//!    the list. A denial is final, and no list can open what policies close.
+//! 3. ClusterNetworkPolicies of the Admin tier: the first rule that matches accepts, denies, or
 //!    passes to the next tier.
-//! 3. NetworkPolicies: final for a pod that some policy selects in that direction.
-//! 4. ClusterNetworkPolicies of the Baseline tier, as in 2.
-//! 5. Nothing decided: allowed.
+//! 4. NetworkPolicies: final for a pod that some policy selects in that direction.
+//! 5. ClusterNetworkPolicies of the Baseline tier, as in 3.
+//! 6. Nothing decided: allowed.
 //!
 //! Nodes and addresses outside the cluster have no policy of their own.
 
 use std::net::IpAddr;
 
 use crate::address::NetworkId;
+use crate::classifier::Key;
+use crate::packet::Ports;
 use crate::ports::Protocol;
 use crate::table::set::Asked;
-use crate::table::{Action, Direction, EndpointId, Party, PolicySet, RuleRef, Table, Tier};
+use crate::table::{
+    AccessDenied, Action, Direction, EndpointId, Party, PolicySet, RuleRef, Table, Tier,
+};
 
 /// The first packet of a connection, reduced to what policies speak of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +36,21 @@ pub struct Attempt {
     pub destination: IpAddr,
     /// The IP protocol.
     pub protocol: Protocol,
+    /// The source port; `None` where the protocol has none.
+    pub source_port: Option<u16>,
     /// The destination port; `None` where the protocol has none.
     pub port: Option<u16>,
 }
 
-/// What each end says.
+/// The port that a connection is taken to come from where nobody says: the first of those that
+/// clients choose from (RFC 6335, 6).
+pub const DYNAMIC_PORT: u16 = 49_152;
+
+/// What access lists and each end say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decision {
+    /// The rule of an access list that denies it.
+    pub access: Option<AccessDenied>,
     /// The source's egress.
     pub egress: Reason,
     /// The destination's ingress.
@@ -63,11 +77,11 @@ pub enum Reason {
 }
 
 impl Decision {
-    /// Whether both ends allow.
+    /// Whether no access list denies and both ends allow.
     #[inline]
     #[must_use]
     pub fn allows(&self) -> bool {
-        self.egress.allows() && self.ingress.allows()
+        self.access.is_none() && self.egress.allows() && self.ingress.allows()
     }
 }
 
@@ -88,12 +102,31 @@ impl Table {
         let source = self.party(attempt.network, attempt.source);
         let destination = self.party(attempt.network, attempt.destination);
         if let Some(reason) = self.always_allowed(source, destination) {
-            return Decision { egress: reason, ingress: reason };
+            return Decision { access: None, egress: reason, ingress: reason };
         }
         let egress =
             self.side(Direction::Egress, source, destination, attempt.destination, attempt);
         let ingress = self.side(Direction::Ingress, destination, source, attempt.source, attempt);
-        Decision { egress, ingress }
+        Decision { access: self.denied_by_list(attempt), egress, ingress }
+    }
+
+    /// The first list that denies, and its rule.
+    #[inline]
+    fn denied_by_list(&self, attempt: &Attempt) -> Option<AccessDenied> {
+        if self.access_lists().is_empty() {
+            return None;
+        }
+        let ports = attempt.source_port.zip(attempt.port);
+        let key = Key {
+            source: attempt.source,
+            destination: attempt.destination,
+            protocol: attempt.protocol,
+            ports: ports.map(|(source, destination)| Ports { source, destination }),
+        };
+        (0..).zip(self.access_lists()).find_map(|(list, rules)| {
+            let rule = rules.first_match(&key).filter(|rule| rule.denies)?;
+            Some(AccessDenied { list, priority: rule.priority })
+        })
     }
 
     /// Judges only what `destination` lets in: for packets that reach many at once, whose

@@ -11,12 +11,14 @@
 //!         \-(trie)---> blocks --------------------------------------+-- block ----> port set
 //! ```
 
+mod access_list;
 mod edit;
 pub(crate) mod set;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub use access_list::{AccessDenied, AccessList, AccessRule};
 pub use edit::Edit;
 pub use set::{Action, GroupId, PolicySet, RuleRef};
 
@@ -163,6 +165,7 @@ pub struct Table {
     parties: SharedMap<(NetworkId, IpAddr), Party>,
     names: SharedMap<Box<str>, EndpointId>,
     blocks: Arc<BlockTrie>,
+    access_lists: Arc<[Arc<AccessList>]>,
 }
 
 impl Table {
@@ -179,6 +182,7 @@ impl Table {
             parties: SharedMap::new(),
             names: SharedMap::new(),
             blocks: Arc::default(),
+            access_lists: Arc::default(),
         }
     }
 
@@ -269,6 +273,13 @@ impl Table {
         &self.blocks
     }
 
+    /// The access lists, in the order in which they are asked.
+    #[inline]
+    #[must_use]
+    pub fn access_lists(&self) -> &[Arc<AccessList>] {
+        &self.access_lists
+    }
+
     /// The identity of a pod; `None` for everybody else.
     #[inline]
     #[must_use]
@@ -298,6 +309,7 @@ impl PartialEq for Table {
             && self.nodes == other.nodes
             && self.policies == other.policies
             && self.blocks == other.blocks
+            && self.access_lists == other.access_lists
     }
 }
 

@@ -171,6 +171,7 @@ pub(crate) fn attempt(tuple: &FiveTuple) -> Attempt {
         source: tuple.source,
         destination: tuple.destination,
         protocol: tuple.protocol,
+        source_port: has_ports.then_some(tuple.source_port),
         port: has_ports.then_some(tuple.destination_port),
     }
 }

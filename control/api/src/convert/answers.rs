@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sluice_policy::explain::{Explanation, Side, Verdict};
+use sluice_policy::explain::{Denial, Explanation, Side, Verdict};
 use sluice_policy::model::Protocol;
 use sluice_policy::reach::{PortReach, Reach};
 
@@ -91,6 +91,9 @@ pub(crate) fn answer_to_wire(answer: Result<Explanation, String>) -> wire::Answe
             protocol: protocol_to_wire(&it.protocol),
             port: it.port.into(),
             verdict: verdict_to_wire(it.verdict),
+            access_list: it
+                .access_list
+                .map(|it| wire::AccessDenial { name: it.name, priority: it.priority }),
             egress: Some(side_to_wire(it.egress)),
             ingress: Some(side_to_wire(it.ingress)),
             from: it.from,
@@ -114,6 +117,7 @@ pub(crate) fn answer(answer: wire::Answer) -> Result<Result<Explanation, String>
         port: port(it.port)?,
         protocol: protocol(it.protocol)?,
         verdict: verdict(it.verdict)?,
+        access_list: it.access_list.map(|it| Denial { name: it.name, priority: it.priority }),
         egress: side(it.egress)?,
         ingress: side(it.ingress)?,
     }))

@@ -37,10 +37,14 @@ pub(crate) fn run(
 }
 
 fn print(explanation: &Explanation, output: &mut Output) -> io::Result<()> {
-    let Explanation { from, to, port, protocol, verdict, egress, ingress } = explanation;
+    let Explanation { from, to, port, protocol, verdict, access_list, egress, ingress } =
+        explanation;
     let [from, to, protocol] = [from, to, protocol].map(|text| printable(text));
     let verdict = paint(*verdict, output);
     output.line(format!("{verdict}: {protocol} {port} from {from} to {to}"))?;
+    if let Some(denial) = access_list {
+        output.line(format!("  {} denies it", printable(&denial.to_string())))?;
+    }
     for (end, whose, side) in [("egress", from, egress), ("ingress", to, ingress)] {
         let Side { verdict, reason, .. } = side;
         let verdict = paint(*verdict, output);

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sluice_core::address::NetworkId;
-use sluice_core::policy::{Attempt, Reason};
+use sluice_core::policy::{Attempt, DYNAMIC_PORT, Reason};
 use sluice_core::ports::{ICMP, TCP, UDP};
 use sluice_core::table::Table;
 
@@ -256,6 +256,7 @@ fn attempts(rules: &RuleSet) -> impl Iterator<Item = Attempt> {
             source,
             destination,
             protocol,
+            source_port: port.map(|_| DYNAMIC_PORT),
             port,
         })
     })

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sluice_core::address::NetworkId;
-use sluice_core::policy::Attempt;
+use sluice_core::policy::{Attempt, DYNAMIC_PORT};
 use sluice_core::ports::{ICMP, ICMPV6, Protocol, SCTP, TCP, UDP};
 use sluice_core::table::{Direction, PolicySet, Table, Tier};
 
@@ -52,10 +52,10 @@ impl<'a> Stretches<'a> {
 
     /// What differs between two places.
     pub(super) fn changes(&mut self, source: Place, destination: Place) -> Vec<Change> {
-        let verdicts = |protocol, port| {
+        let verdicts = |protocol, port: Option<u16>| {
             let allows = |table: &Table, source, destination| {
-                let network = NetworkId::DEFAULT;
-                let attempt = Attempt { network, source, destination, protocol, port };
+                let (network, source_port) = (NetworkId::DEFAULT, port.map(|_| DYNAMIC_PORT));
+                let attempt = Attempt { network, source, destination, protocol, source_port, port };
                 Verdict::of(table.decide(&attempt).allows())
             };
             let before = allows(self.before, source.before, destination.before);

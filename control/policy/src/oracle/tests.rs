@@ -5,6 +5,7 @@ mod matching;
 use std::net::IpAddr;
 
 use sluice_core::address::NetworkId;
+use sluice_core::policy::DYNAMIC_PORT;
 use sluice_core::ports::{ICMP, ICMPV6, SCTP, TCP, UDP};
 
 use super::*;
@@ -120,7 +121,8 @@ fn unknown() -> ClusterPeer {
 fn attempt(source: &str, destination: &str, protocol: u8, port: Option<u16>) -> Attempt {
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
     let (source, destination) = (address(source), address(destination));
-    Attempt { network: NetworkId::DEFAULT, source, destination, protocol, port }
+    let (network, source_port) = (NetworkId::DEFAULT, port.map(|_| DYNAMIC_PORT));
+    Attempt { network, source, destination, protocol, source_port, port }
 }
 
 fn tcp(rules: &RuleSet, source: &str, destination: &str) -> Answer {

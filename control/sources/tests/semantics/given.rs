@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use sluice_core::address::NetworkId;
-use sluice_core::policy::{Attempt, Decision};
+use sluice_core::policy::{Attempt, DYNAMIC_PORT, Decision};
 use sluice_core::ports::{ICMP, ICMPV6};
 use sluice_core::table::Table;
 use sluice_policy::compile::{CompileOptions, compile};
@@ -208,7 +208,8 @@ pub(crate) fn decide(
         (named, _) => (named.parse::<Protocol>().unwrap().number(), Some(port)),
     };
     let (source, destination) = (address(from, family), address(to, family));
-    table.decide(&Attempt { network: NetworkId::DEFAULT, source, destination, protocol, port })
+    let (network, source_port) = (NetworkId::DEFAULT, port.map(|_| DYNAMIC_PORT));
+    table.decide(&Attempt { network, source, destination, protocol, source_port, port })
 }
 
 pub(crate) fn allows_over(

@@ -117,6 +117,13 @@ impl<const A: usize> Tree<A> {
     }
 }
 
+/// Equal rules under equal ranks, however they lie.
+impl<const A: usize> PartialEq for Tree<A> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len && self.entries(self.root) == other.entries(other.root)
+    }
+}
+
 impl<const A: usize> Change<A> {
     fn entry(&self) -> &Entry<A> {
         match self {

@@ -8,12 +8,14 @@ use etherparse::{Icmpv4Type, PacketBuilder};
 
 use super::*;
 use crate::address::Mac;
+use crate::classifier::{PortRange, Rule};
 use crate::conntrack::Limits;
 use crate::conntrack::state::Timeouts;
 use crate::flow::FlowHasher;
 use crate::ports::{PortMatch, PortSet, Rank};
 use crate::table::{
-    Action, Edit, Endpoint, Identity, IdentityId, Node, NodeId, PolicyId, PolicySet, RuleRef, Tiers,
+    AccessList, AccessRule, Action, Edit, Endpoint, Identity, IdentityId, Node, NodeId, PolicyId,
+    PolicySet, RuleRef, Tiers,
 };
 
 const NETWORK: NetworkId = NetworkId::DEFAULT;
@@ -341,6 +343,48 @@ fn an_unknown_pod_sends_and_receives_nothing() {
     world.publish(Table::empty().edit());
     assert_eq!(world.udp(CLIENT, SERVER, (5000, 53)), Err(DropReason::UnknownEndpoint));
     assert_eq!(world.udp(STRANGER, SERVER, (5000, 53)), Err(DropReason::UnknownEndpoint));
+}
+
+fn access_list(rules: &[(u32, bool, Rule)]) -> Vec<Arc<AccessList>> {
+    let rules = rules.iter().map(|(priority, denies, rule)| {
+        (AccessRule { priority: *priority, denies: *denies }, rule)
+    });
+    vec![Arc::new(AccessList::new("edge", rules))]
+}
+
+#[test]
+fn an_access_list_denies_what_policies_admit_and_opens_nothing() {
+    let mut world = World::new();
+    let http = Rule { destination_ports: Some(PortRange::one(80)), ..Rule::default() };
+    let from_low = Rule { source_ports: Some(PortRange { first: 0, last: 1023 }), ..http };
+    let mut edit = table(true);
+    edit.set_access_lists(access_list(&[(1, true, from_low), (2, false, Rule::default())]));
+    world.publish(edit);
+    let denied = Err(DropReason::AccessDenied);
+    assert_eq!(world.tcp(CLIENT, SERVER, (1023, 80), "S"), denied);
+    assert_eq!(world.tcp(CLIENT, SERVER, (1024, 80), "S"), Ok(()));
+    assert_eq!(world.tcp(CLIENT, SERVER, (1024, 81), "S"), Err(DropReason::EgressDenied));
+}
+
+#[test]
+fn an_access_list_judges_connections_not_their_replies() {
+    let mut world = World::new();
+    let from_server =
+        Rule { source: Some(IpAddr::from(SERVER.address()).into()), ..Rule::default() };
+    let mut edit = table(true);
+    edit.set_access_lists(access_list(&[(0, true, from_server)]));
+    world.publish(edit);
+    world.handshake();
+}
+
+#[test]
+fn a_new_access_list_stops_the_connection_at_its_next_packet() {
+    let mut world = World::new();
+    world.handshake();
+    let mut edit = table(true);
+    edit.set_access_lists(access_list(&[(0, true, Rule::default())]));
+    world.publish(edit);
+    assert_eq!(world.tcp(CLIENT, SERVER, (4000, 80), "A"), Err(DropReason::AccessDenied));
 }
 
 fn error_about(quoted: &[u8], from: Host, to: Host) -> Vec<u8> {

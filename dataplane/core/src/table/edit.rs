@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    Endpoint, EndpointId, Identity, IdentityId, Node, NodeId, Party, Policy, PolicyId, Table,
+    AccessList, Endpoint, EndpointId, Identity, IdentityId, Node, NodeId, Party, Policy, PolicyId,
+    Table,
 };
 use crate::address::NetworkId;
 use crate::blocks::BlockTrie;
@@ -83,6 +84,12 @@ impl Edit {
     /// Replaces all blocks.
     pub fn set_blocks(&mut self, blocks: BlockTrie) -> &mut Self {
         self.0.blocks = Arc::new(blocks);
+        self
+    }
+
+    /// Replaces all access lists; the first is asked first.
+    pub fn set_access_lists(&mut self, lists: Vec<Arc<AccessList>>) -> &mut Self {
+        self.0.access_lists = lists.into();
         self
     }
 

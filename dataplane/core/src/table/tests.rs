@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::blocks::{Block, BlockId};
+use crate::classifier::{PortRange, Rule};
 use crate::policy::{Attempt, Reason};
 use crate::ports::{PortMatch, PortSet, Rank, TCP};
 
@@ -92,6 +93,7 @@ fn ingress_of(tiers: Tiers, port: u16) -> Reason {
         source: B.parse().unwrap(),
         destination: A.parse().unwrap(),
         protocol: TCP,
+        source_port: Some(50_000),
         port: Some(port),
     };
     edit.finish(1).decide(&attempt).ingress
@@ -156,4 +158,38 @@ fn of_all_rules_that_match_a_peer_the_first_decides() {
     assert_eq!(first(&[GroupId(9)], "10.0.1.1"), 3);
     assert_eq!(first(&[], "10.0.0.1"), 2);
     assert_eq!(first(&[], "192.0.2.1"), 3);
+}
+
+#[test]
+fn access_lists_are_asked_in_turn_and_the_first_rule_of_each_decides_for_it() {
+    let port = |port| Rule { destination_ports: Some(PortRange::one(port)), ..Rule::default() };
+    let list = |name: &str, rules: &[(u32, bool, Rule)]| {
+        let rules = rules.iter().map(|(priority, denies, rule)| {
+            (AccessRule { priority: *priority, denies: *denies }, rule)
+        });
+        Arc::new(AccessList::new(name, rules))
+    };
+    let first = list("a", &[(10, false, port(80)), (20, true, port(81)), (30, true, port(80))]);
+    let second = list("b", &[(5, true, port(82)), (6, true, port(81))]);
+    let mut edit = Table::empty().edit();
+    edit.set_access_lists(vec![first, second]);
+    let table = edit.finish(1);
+    let denied = |port: Option<u16>| {
+        table
+            .decide(&Attempt {
+                network: NETWORK,
+                source: B.parse().unwrap(),
+                destination: A.parse().unwrap(),
+                protocol: TCP,
+                source_port: port.map(|_| 50_000),
+                port,
+            })
+            .access
+            .map(|denied| (denied.list, denied.priority))
+    };
+    assert_eq!(denied(Some(80)), None, "allowed by the first list's first rule");
+    assert_eq!(denied(Some(81)), Some((0, 20)));
+    assert_eq!(denied(Some(82)), Some((1, 5)));
+    assert_eq!(denied(Some(83)), None, "no rule matches");
+    assert_eq!(denied(None), None, "without ports no rule with ports matches");
 }

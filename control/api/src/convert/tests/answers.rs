@@ -1,6 +1,6 @@
 //! Answers arrive as they were.
 
-use sluice_policy::explain::{Explanation, Side, Verdict};
+use sluice_policy::explain::{Denial, Explanation, Side, Verdict};
 
 use crate::convert::{answers, capture, diff};
 use crate::wire;
@@ -31,6 +31,7 @@ fn an_explanation_arrives_with_all_that_it_says() {
         port: 80,
         protocol: "TCP".into(),
         verdict: Verdict::Drop,
+        access_list: Some(Denial { name: "edge".into(), priority: 20 }),
         egress: by_none,
         ingress: by_rule,
     };

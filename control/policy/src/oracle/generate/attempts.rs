@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use sluice_core::address::NetworkId;
-use sluice_core::policy::Attempt;
+use sluice_core::policy::{Attempt, DYNAMIC_PORT};
 use sluice_core::ports::{ICMP, ICMPV6, Protocol, SCTP, TCP, UDP};
 
 use super::objects::{PORTS, addresses, outside};
@@ -329,7 +329,8 @@ fn nodes(rules: &RuleSet, selector: &LabelSelector) -> Aim {
 }
 
 fn attempt(source: IpAddr, destination: IpAddr, protocol: Protocol, port: Option<u16>) -> Attempt {
-    Attempt { network: NetworkId::DEFAULT, source, destination, protocol, port }
+    let (network, source_port) = (NetworkId::DEFAULT, port.map(|_| DYNAMIC_PORT));
+    Attempt { network, source, destination, protocol, source_port, port }
 }
 
 /// The next address, or the one before; of its family, and around where that ends.
