@@ -5,6 +5,7 @@
 //! unset is a fault. What only makes sense or not in the company of other objects is left to
 //! [`sluice_policy::validate`].
 
+mod access_list;
 pub(crate) mod answers;
 pub(crate) mod capture;
 mod cluster;

@@ -50,8 +50,14 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
 
 /// What a rule set holds: `1 namespace, 2 pods, ..`.
 pub(crate) fn objects(counts: &ObjectCounts) -> String {
-    let ObjectCounts { namespaces, pods, nodes, network_policies, cluster_network_policies } =
-        *counts;
+    let ObjectCounts {
+        namespaces,
+        pods,
+        nodes,
+        network_policies,
+        cluster_network_policies,
+        access_lists,
+    } = *counts;
     let mut parts = vec![
         count(namespaces, "namespace", "namespaces"),
         count(pods, "pod", "pods"),
@@ -65,6 +71,9 @@ pub(crate) fn objects(counts: &ObjectCounts) -> String {
             "cluster network policy",
             "cluster network policies",
         ));
+    }
+    if access_lists > 0 {
+        parts.push(count(access_lists, "access list", "access lists"));
     }
     parts.join(", ")
 }

@@ -194,7 +194,7 @@ fn check_of_a_sound_rule_set_is_a_summary() {
     let report = scene.run(&["check", "-o", "json"]).json();
     let objects = json!({
         "namespaces": 1, "pods": 3, "nodes": 0, "network_policies": 1,
-        "cluster_network_policies": 0,
+        "cluster_network_policies": 0, "access_lists": 0,
     });
     assert_eq!(report, json!({"ok": true, "objects": objects, "faults": [], "warnings": []}));
 }
@@ -375,7 +375,7 @@ fn diff_of_manifests_shows_what_changes() {
                 "from": "bank/web", "to": "shop/db", "protocol": "TCP", "ports": [5432, 5432],
                 "before": "allow", "after": "drop", "family": "IPv4",
             }],
-            "verdicts_total": 1, "pods_added": [], "pods_removed": [],
+            "verdicts_total": 1, "pods_added": [], "pods_removed": [], "access_lists": [],
         })
     );
     let same = sluicectl(&["diff", "-f", &old, "--against", &old], "");

@@ -53,6 +53,7 @@ pub(crate) fn refuse_shrunk(running: &Compiler, change: &Change) -> Result<(), R
     let policies = [
         ("NetworkPolicies", before.network_policies, Kind::NetworkPolicy),
         ("ClusterNetworkPolicies", before.cluster_network_policies, Kind::ClusterNetworkPolicy),
+        ("AccessLists", before.access_lists, Kind::AccessList),
     ];
     for (name, before, kind) in policies {
         let after = after(before, &|it| it == kind);

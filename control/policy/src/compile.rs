@@ -18,6 +18,7 @@
 //! them, as subject or as peer: the table takes them for the node. Pods that have run to their end
 //! are left out.
 
+mod access_lists;
 pub(crate) mod groups;
 pub(crate) mod lower;
 mod nodes;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 use sluice_core::table::{EndpointId, NodeId, Table};
 
+use self::access_lists::AccessLists;
 use self::groups::Groups;
 use self::nodes::Nodes;
 use self::numbers::Slab;
@@ -74,6 +76,7 @@ pub struct Compiler {
     groups: Groups,
     policies: Policies,
     sets: Sets,
+    access_lists: AccessLists,
 }
 
 /// Where a pod stands.
@@ -120,6 +123,7 @@ impl Compiler {
             groups: Groups::default(),
             policies: Policies::default(),
             sets: Sets::default(),
+            access_lists: AccessLists::default(),
         }
     }
 

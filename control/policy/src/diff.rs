@@ -1,4 +1,5 @@
-//! What another table would change: which verdicts, and which pods come and go.
+//! What another table would change: which verdicts of policies, which access lists, and which pods
+//! come and go.
 //!
 //! Each verdict is one call of [`Table::decide`] on either table. Parties that both tables treat
 //! alike (same identities, same blocks, same node) are judged once for all, and ports once for
@@ -9,14 +10,19 @@
 mod parties;
 mod ports;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use serde::Serialize;
-use sluice_core::table::Table;
+use sluice_core::table::{AccessList, Table};
 
 use self::parties::Parties;
 use self::ports::Stretches;
 use crate::explain::Verdict;
 
-/// What differs between two tables. Serialises to the JSON that `sluicectl` prints.
+/// What differs between two tables. Access lists speak of single addresses, protocols and ports
+/// for everybody, so they are not judged pair by pair: which of them differ is told, and the
+/// verdicts are those of the policies behind them. Serialises to the JSON that `sluicectl` prints.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Diff {
     /// The first of the verdicts that differ, sorted by source, destination, protocol and port.
@@ -28,6 +34,8 @@ pub struct Diff {
     pub pods_added: Vec<String>,
     /// Pods that only the first table has.
     pub pods_removed: Vec<String>,
+    /// Access lists that are new, gone or different.
+    pub access_lists: Vec<String>,
 }
 
 /// Ports of one destination that one source may reach in one table only.
@@ -100,7 +108,22 @@ pub fn diff(
     }
     verdicts.truncate(verdicts_max);
     let (pods_added, pods_removed) = parties.into_added_and_removed();
-    Ok(Diff { verdicts, verdicts_total, pods_added, pods_removed })
+    let access_lists = changed_lists(before, after);
+    Ok(Diff { verdicts, verdicts_total, pods_added, pods_removed, access_lists })
+}
+
+/// The access lists that the two tables do not share, sorted by name.
+fn changed_lists(before: &Table, after: &Table) -> Vec<String> {
+    fn by_name(table: &Table) -> BTreeMap<&str, &Arc<AccessList>> {
+        table.access_lists().iter().map(|list| (&*list.name, list)).collect()
+    }
+    let (before, after) = (by_name(before), by_name(after));
+    let names: BTreeSet<&str> = before.keys().chain(after.keys()).copied().collect();
+    let is_same = |name: &str| match (before.get(name), after.get(name)) {
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+        _ => false,
+    };
+    names.into_iter().filter(|name| !is_same(name)).map(str::to_owned).collect()
 }
 
 /// The comparison was told to stop before it was done.

@@ -5,6 +5,7 @@
 //! names, so that neither can be taken for the other. Everything is kept sorted: two rule sets
 //! with the same objects are equal, whatever order they came in.
 
+mod access_list;
 mod change;
 mod cluster;
 mod rule;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+pub use access_list::{AccessAction, AccessList, AccessRule};
 pub use change::Change;
 pub use cluster::{
     Action, ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterPorts, ClusterRule,
@@ -48,6 +50,7 @@ pub struct RuleSet {
     nodes: BTreeMap<String, Node>,
     network_policies: BTreeMap<Name, NetworkPolicy>,
     cluster_network_policies: BTreeMap<String, ClusterNetworkPolicy>,
+    access_lists: BTreeMap<String, AccessList>,
 }
 
 /// A namespace. One that is only mentioned exists too, with no label but
@@ -117,6 +120,8 @@ pub enum Kind {
     NetworkPolicy,
     /// A [`ClusterNetworkPolicy`].
     ClusterNetworkPolicy,
+    /// An [`AccessList`].
+    AccessList,
 }
 
 /// Which object is meant. Reads as `NetworkPolicy shop/web` or `Node node-1`.
@@ -143,6 +148,8 @@ pub enum Object {
     NetworkPolicy(NetworkPolicy),
     /// A ClusterNetworkPolicy.
     ClusterNetworkPolicy(ClusterNetworkPolicy),
+    /// An access list.
+    AccessList(AccessList),
 }
 
 /// What is wrong with an object, and what would be right.
@@ -194,6 +201,9 @@ impl RuleSet {
                 .cluster_network_policies
                 .insert(it.name.clone(), it)
                 .map(Object::ClusterNetworkPolicy),
+            Object::AccessList(it) => {
+                self.access_lists.insert(it.name.clone(), it).map(Object::AccessList)
+            }
         }
     }
 
@@ -209,6 +219,7 @@ impl RuleSet {
             Kind::ClusterNetworkPolicy => {
                 self.cluster_network_policies.remove(&key.name).map(Object::ClusterNetworkPolicy)
             }
+            Kind::AccessList => self.access_lists.remove(&key.name).map(Object::AccessList),
         }
     }
 
@@ -240,7 +251,7 @@ impl RuleSet {
             Kind::ClusterNetworkPolicy => {
                 self.cluster_network_policies.get(&key.name).cloned().map(Object::from)
             }
-            Kind::Namespace | Kind::Pod | Kind::Node => None,
+            Kind::Namespace | Kind::Pod | Kind::Node | Kind::AccessList => None,
         }
     }
 
@@ -256,6 +267,7 @@ impl RuleSet {
                 namespaced.is_some_and(|name| self.network_policies.contains_key(&name))
             }
             Kind::ClusterNetworkPolicy => self.cluster_network_policies.contains_key(&key.name),
+            Kind::AccessList => self.access_lists.contains_key(&key.name),
         }
     }
 
@@ -284,6 +296,17 @@ impl RuleSet {
         self.cluster_network_policies.values()
     }
 
+    /// The access list of this name.
+    #[must_use]
+    pub fn access_list(&self, name: &str) -> Option<&AccessList> {
+        self.access_lists.get(name)
+    }
+
+    /// The access lists, sorted by name.
+    pub fn access_lists(&self) -> impl ExactSizeIterator<Item = &AccessList> {
+        self.access_lists.values()
+    }
+
     /// How many objects there are, of all kinds.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -292,6 +315,7 @@ impl RuleSet {
             + self.nodes.len()
             + self.network_policies.len()
             + self.cluster_network_policies.len()
+            + self.access_lists.len()
     }
 
     /// Whether there is no object at all.
@@ -308,7 +332,8 @@ impl RuleSet {
         let policies = self.network_policies.into_values().map(Object::NetworkPolicy);
         let cluster_wide =
             self.cluster_network_policies.into_values().map(Object::ClusterNetworkPolicy);
-        namespaces.chain(pods).chain(nodes).chain(policies).chain(cluster_wide)
+        let lists = self.access_lists.into_values().map(Object::AccessList);
+        namespaces.chain(pods).chain(nodes).chain(policies).chain(cluster_wide).chain(lists)
     }
 }
 
@@ -358,6 +383,7 @@ impl Object {
             Self::Node(it) => (Kind::Node, None, &it.name),
             Self::NetworkPolicy(it) => (Kind::NetworkPolicy, Some(&it.namespace), &it.name),
             Self::ClusterNetworkPolicy(it) => (Kind::ClusterNetworkPolicy, None, &it.name),
+            Self::AccessList(it) => (Kind::AccessList, None, &it.name),
         };
         ObjectKey { kind, namespace: namespace.cloned(), name: name.clone() }
     }
@@ -400,6 +426,12 @@ impl From<ClusterNetworkPolicy> for Object {
     }
 }
 
+impl From<AccessList> for Object {
+    fn from(it: AccessList) -> Self {
+        Self::AccessList(it)
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
@@ -414,6 +446,7 @@ impl fmt::Display for Kind {
             Self::Node => "Node",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+            Self::AccessList => "AccessList",
         })
     }
 }

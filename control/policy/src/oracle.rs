@@ -18,13 +18,16 @@ use sluice_core::ports::Protocol;
 pub use self::agree::agree;
 use self::matching::{Holder, holder, is_in, matches_block, matches_labels, namespace_labels};
 use crate::model::{
-    Action, ClusterPeer, ClusterPort, ClusterPorts, ClusterRule, Name, NamespacedPods,
-    NetworkPolicy, Peer, Peers, Pod, PolicyPort, PolicyType, Port, Ports, Rule, RuleSet, Tier,
+    AccessAction, AccessRule, Action, ClusterPeer, ClusterPort, ClusterPorts, ClusterRule, Name,
+    NamespacedPods, NetworkPolicy, Peer, Peers, Pod, PolicyPort, PolicyType, Port, Ports, Rule,
+    RuleSet, Tier,
 };
 
-/// What each end says of an attempt.
+/// What access lists and each end say of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
+    /// The access list that denies it, and the priority of its rule.
+    pub access: Option<(String, u32)>,
     /// The source's egress.
     pub egress: End,
     /// The destination's ingress.
@@ -68,10 +71,10 @@ pub enum By {
 }
 
 impl Answer {
-    /// Whether both ends allow.
+    /// Whether no access list denies and both ends allow.
     #[must_use]
     pub fn allows(&self) -> bool {
-        self.egress.allows && self.ingress.allows
+        self.access.is_none() && self.egress.allows && self.ingress.allows
     }
 }
 
@@ -93,7 +96,7 @@ pub fn judge(rules: &RuleSet, local_node: Option<&str>, attempt: &Attempt) -> An
     };
     if let Some(by) = always {
         let end = End { allows: true, by };
-        return Answer { egress: end.clone(), ingress: end };
+        return Answer { access: None, egress: end.clone(), ingress: end };
     }
     let side = |direction, end: &Holder<'_>, peer: &Holder<'_>, peer_address| match end {
         Holder::Pod(subject) => Side {
@@ -110,9 +113,31 @@ pub fn judge(rules: &RuleSet, local_node: Option<&str>, attempt: &Attempt) -> An
         Holder::Node(_) | Holder::Nobody => End { allows: true, by: By::NotAPod },
     };
     Answer {
+        access: access(rules, attempt),
         egress: side(PolicyType::Egress, &source, &destination, to),
         ingress: side(PolicyType::Ingress, &destination, &source, from),
     }
+}
+
+/// The first access list that denies the attempt, and the priority of its rule.
+fn access(rules: &RuleSet, attempt: &Attempt) -> Option<(String, u32)> {
+    let ports = attempt.source_port.zip(attempt.port);
+    let is_among = |range: Option<(u16, u16)>, port: Option<u16>| match (range, port) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some((first, last)), Some(port)) => (first..=last).contains(&port),
+    };
+    let is_meant = |rule: &&AccessRule| {
+        rule.source.is_none_or(|net| is_in(net, attempt.source))
+            && rule.destination.is_none_or(|net| is_in(net, attempt.destination))
+            && rule.protocol.is_none_or(|protocol| protocol == attempt.protocol)
+            && is_among(rule.source_ports, ports.map(|(source, _)| source))
+            && is_among(rule.destination_ports, ports.map(|(_, destination)| destination))
+    };
+    rules.access_lists().find_map(|list| {
+        let rule = list.rules.iter().filter(is_meant).min_by_key(|rule| rule.priority)?;
+        (rule.action == AccessAction::Deny).then(|| (list.name.clone(), rule.priority))
+    })
 }
 
 /// The question that one pod's policies answer.

@@ -4,6 +4,7 @@
 //! is taken here, and one of our own: an address has one owner. All faults are gathered, not only
 //! the first.
 
+mod access_list;
 mod cluster;
 mod owners;
 mod syntax;
@@ -12,6 +13,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use self::access_list::check_access_list;
 use self::cluster::check_cluster_policy;
 pub(crate) use self::owners::{Owners, Update};
 use crate::model::{
@@ -40,6 +42,7 @@ pub fn validate_object(object: &Object) -> Vec<Fault> {
         Object::Node(node) => check_node(report, node),
         Object::NetworkPolicy(policy) => check_policy(report, policy),
         Object::ClusterNetworkPolicy(it) => check_cluster_policy(report, it),
+        Object::AccessList(it) => check_access_list(report, it),
     });
     faults.sort();
     faults

@@ -1,11 +1,12 @@
 //! Kubernetes manifests as text: YAML with any number of documents, or JSON.
 //!
-//! Namespaces, Pods, Nodes, NetworkPolicies and ClusterNetworkPolicies become
+//! Namespaces, Pods, Nodes, NetworkPolicies, ClusterNetworkPolicies and AccessLists become
 //! [`sluice_policy::model`] objects, alone or in a `List`. Other kinds have no effect and are
 //! passed over with a warning, except those that would isolate somebody if another product read
 //! them: these are refused, since a policy that is not enforced is worse than none. Unknown
 //! fields are warned of, or refused if strict, or where more could be let through without them.
 
+mod access_list;
 mod convert;
 mod tree;
 mod typed;
@@ -160,11 +161,18 @@ enum Known {
     Node,
     NetworkPolicy,
     ClusterNetworkPolicy,
+    AccessList,
 }
 
 impl Known {
-    const ALL: [Self; 5] =
-        [Self::Namespace, Self::Pod, Self::Node, Self::NetworkPolicy, Self::ClusterNetworkPolicy];
+    const ALL: [Self; 6] = [
+        Self::Namespace,
+        Self::Pod,
+        Self::Node,
+        Self::NetworkPolicy,
+        Self::ClusterNetworkPolicy,
+        Self::AccessList,
+    ];
 
     fn kind(self) -> &'static str {
         match self {
@@ -173,6 +181,7 @@ impl Known {
             Self::Node => "Node",
             Self::NetworkPolicy => "NetworkPolicy",
             Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+            Self::AccessList => "AccessList",
         }
     }
 
@@ -181,6 +190,7 @@ impl Known {
             Self::Namespace | Self::Pod | Self::Node => "v1",
             Self::NetworkPolicy => "networking.k8s.io/v1",
             Self::ClusterNetworkPolicy => "policy.networking.k8s.io/v1alpha2",
+            Self::AccessList => "policy.sluice.dev/v1alpha1",
         }
     }
 
@@ -274,8 +284,13 @@ impl Reader<'_> {
 
 fn plan(version: &str, kind: &str) -> Plan {
     let group = version.rsplit_once('/').map_or("", |(group, _)| group);
-    let single = kind.strip_suffix("List").unwrap_or(kind);
-    let known = Known::ALL.into_iter().find(|known| known.kind() == single);
+    let of_kind = |name: &str| Known::ALL.into_iter().find(|known| known.kind() == name);
+    // An AccessList is no list of objects.
+    let single = match (of_kind(kind), kind.strip_suffix("List")) {
+        (None, Some(single)) => single,
+        _ => kind,
+    };
+    let known = of_kind(single);
     if is_foreign_policy(group, single) {
         let instead = match group {
             CLUSTER_POLICY_GROUP => "a ClusterNetworkPolicy of policy.networking.k8s.io/v1alpha2",

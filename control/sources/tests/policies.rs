@@ -85,7 +85,17 @@ fn assert_lets_through(files: &[&str], lines: &[&str]) {
 }
 
 /// Each file of one shape, and what it lets through of itself.
-const SHAPES: [(&str, &[&str]); 9] = [
+const SHAPES: [(&str, &[&str]); 10] = [
+    (
+        "access-list.yaml",
+        &[
+            "!shop/web shop/db TCP/5432",
+            "!shop/web 10.255.255.255 TCP/5439",
+            "shop/web shop/db TCP/5440",
+            "shop/web shop/db UDP/5432",
+            "shop/web 192.0.2.1 TCP/5432",
+        ],
+    ),
     (
         "deny-everything.yaml",
         &[

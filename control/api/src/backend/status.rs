@@ -52,6 +52,8 @@ pub struct ObjectCounts {
     pub network_policies: u64,
     /// ClusterNetworkPolicies.
     pub cluster_network_policies: u64,
+    /// Access lists.
+    pub access_lists: u64,
 }
 
 /// One worker thread.
@@ -99,14 +101,22 @@ impl ObjectCounts {
             nodes: rules.nodes().len() as u64,
             network_policies: rules.network_policies().len() as u64,
             cluster_network_policies: rules.cluster_network_policies().len() as u64,
+            access_lists: rules.access_lists().len() as u64,
         }
     }
 
     /// How many there are of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let Self { namespaces, pods, nodes, network_policies, cluster_network_policies } = *self;
-        [namespaces, pods, nodes, network_policies, cluster_network_policies]
+        let Self {
+            namespaces,
+            pods,
+            nodes,
+            network_policies,
+            cluster_network_policies,
+            access_lists,
+        } = *self;
+        [namespaces, pods, nodes, network_policies, cluster_network_policies, access_lists]
             .into_iter()
             .fold(0, u64::saturating_add)
     }

@@ -109,6 +109,7 @@ fn a_preview_lists_verdicts_and_connections() {
             verdicts_total: 9,
             pods_added: vec!["shop/new".into()],
             pods_removed: Vec::new(),
+            access_lists: vec!["edge".into()],
         },
         connections: vec![connection],
         connections_total: 1,
@@ -123,6 +124,7 @@ fn a_preview_lists_verdicts_and_connections() {
         "verdicts_total": 9,
         "pods_added": ["shop/new"],
         "pods_removed": [],
+        "access_lists": ["edge"],
         "connections": [{
             "from": "shop/web", "to": "10.0.0.9", "source": "10.0.0.1",
             "destination": "10.0.0.9", "protocol": "ICMP", "source_port": null,

@@ -131,13 +131,14 @@ fn key(report: &mut Report, at: &Path<'_>, key: wire::ObjectKey) -> Option<Objec
 }
 
 fn kind(report: &mut Report, at: &Path<'_>, number: i32) -> Option<Kind> {
-    const WANTED: &str = "Namespace, Pod, Node, NetworkPolicy or ClusterNetworkPolicy";
+    const WANTED: &str = "Namespace, Pod, Node, NetworkPolicy, ClusterNetworkPolicy or AccessList";
     match wire::Kind::try_from(number) {
         Ok(wire::Kind::Namespace) => Some(Kind::Namespace),
         Ok(wire::Kind::Pod) => Some(Kind::Pod),
         Ok(wire::Kind::Node) => Some(Kind::Node),
         Ok(wire::Kind::NetworkPolicy) => Some(Kind::NetworkPolicy),
         Ok(wire::Kind::ClusterNetworkPolicy) => Some(Kind::ClusterNetworkPolicy),
+        Ok(wire::Kind::AccessList) => Some(Kind::AccessList),
         Ok(wire::Kind::Unspecified) => report.unspecified(at, WANTED),
         Err(_) => report.unknown(at, number, WANTED),
     }
@@ -146,7 +147,7 @@ fn kind(report: &mut Report, at: &Path<'_>, number: i32) -> Option<Kind> {
 fn is_namespaced(kind: Kind) -> bool {
     match kind {
         Kind::Pod | Kind::NetworkPolicy => true,
-        Kind::Namespace | Kind::Node | Kind::ClusterNetworkPolicy => false,
+        Kind::Namespace | Kind::Node | Kind::ClusterNetworkPolicy | Kind::AccessList => false,
     }
 }
 
@@ -157,6 +158,7 @@ fn key_to_wire(key: &ObjectKey) -> wire::ObjectKey {
         Kind::Node => wire::Kind::Node,
         Kind::NetworkPolicy => wire::Kind::NetworkPolicy,
         Kind::ClusterNetworkPolicy => wire::Kind::ClusterNetworkPolicy,
+        Kind::AccessList => wire::Kind::AccessList,
     };
     wire::ObjectKey { kind: kind.into(), namespace: key.namespace.clone(), name: key.name.clone() }
 }

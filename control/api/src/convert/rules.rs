@@ -5,9 +5,9 @@ use sluice_policy::model::{
     PolicyPort, Port, Ports, Rule, RuleSet,
 };
 
-use super::cluster;
 use super::report::{Path, Report, gather};
 use super::selectors::selector;
+use super::{access_list, cluster};
 use crate::wire;
 
 /// The objects that can be read; the report has the faults of the others.
@@ -56,6 +56,11 @@ pub(super) fn objects(
         turn_to(report, Kind::ClusterNetworkPolicy, None, &it.name);
         let policy = cluster::policy(report, it).map(Object::from);
         read(report, policy);
+    }
+    for it in rules.access_lists {
+        turn_to(report, Kind::AccessList, None, &it.name);
+        let list = access_list::access_list(report, it).map(Object::from);
+        read(report, list);
     }
 }
 

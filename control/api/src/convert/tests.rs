@@ -1,5 +1,6 @@
 //! Whatever is a rule set survives the wire; whatever is none is refused without a panic.
 
+mod access_list;
 mod answers;
 mod cluster;
 mod delta;

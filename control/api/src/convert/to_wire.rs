@@ -7,8 +7,8 @@ use sluice_policy::model::{
     Protocol, Rule, RuleSet,
 };
 
-use super::cluster;
 use super::selectors::selector_to_wire;
+use super::{access_list, cluster};
 use crate::wire;
 
 pub(crate) fn rule_set(rules: &RuleSet) -> wire::RuleSet {
@@ -21,6 +21,7 @@ pub(crate) fn rule_set(rules: &RuleSet) -> wire::RuleSet {
             .cluster_network_policies()
             .map(cluster::policy_to_wire)
             .collect(),
+        access_lists: rules.access_lists().map(access_list::to_wire).collect(),
     }
 }
 
@@ -36,6 +37,7 @@ pub(super) fn objects(objects: &[Object]) -> wire::RuleSet {
             Object::ClusterNetworkPolicy(it) => {
                 rules.cluster_network_policies.push(cluster::policy_to_wire(it));
             }
+            Object::AccessList(it) => rules.access_lists.push(access_list::to_wire(it)),
         }
     }
     rules

@@ -83,6 +83,11 @@ fn verdicts(diff: &Diff, output: &mut Output) -> io::Result<()> {
             output.line(format!("{pods} {word}: {}", names.join(" ")))?;
         }
     }
+    if !diff.access_lists.is_empty() {
+        let names: Vec<_> = diff.access_lists.iter().map(|name| printable(name)).collect();
+        let lists = count(names.len() as u64, "access list differs", "access lists differ");
+        output.line(format!("{lists}: {}", names.join(" ")))?;
+    }
     if diff.verdicts_total == 0 {
         let nothing = output.paint(Mood::Good, "no verdict changes");
         return output.line(nothing);

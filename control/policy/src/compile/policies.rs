@@ -55,7 +55,9 @@ impl Policies {
                     .map(|rules| rules.iter().map(|rule| rule.name.as_str().into()).collect());
                 (Lowered::cluster_policy(policy), names)
             }
-            Object::Namespace(_) | Object::Pod(_) | Object::Node(_) => return None,
+            Object::Namespace(_) | Object::Pod(_) | Object::Node(_) | Object::AccessList(_) => {
+                return None;
+            }
         };
         let name = match &key.namespace {
             Some(namespace) => format!("{namespace}/{}", key.name),

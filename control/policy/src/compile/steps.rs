@@ -15,7 +15,7 @@ use super::numbers::Sorted;
 use super::population::Population;
 use super::sets::{PLACES, SetIds, World};
 use super::{Compiler, PodEntry, distinct};
-use crate::model::{Change, Kind, Name, NamedPort, ObjectKey, Pod};
+use crate::model::{AccessList, Change, Kind, Name, NamedPort, Object, ObjectKey, Pod};
 
 /// What a change has touched so far.
 #[derive(Debug, Default)]
@@ -37,12 +37,14 @@ struct Touched {
     regrouped: Regrouped,
     /// Sets that somebody had.
     released: Vec<SetIds>,
+    /// Whether some access list has changed.
+    access_lists: bool,
 }
 
 impl Compiler {
     /// Carries out a change that has no faults.
     pub(super) fn carry_out(&mut self, change: Change, revision: u64) {
-        let keys = self.take_over(change);
+        let (keys, lists) = self.take_over(change);
         let mut touched = Touched::default();
         for key in &keys {
             match key.kind {
@@ -55,6 +57,11 @@ impl Compiler {
                     let object = self.rules.node(&key.name);
                     touched.nodes.insert(self.nodes.set_object(&key.name, object));
                 }
+                Kind::AccessList => {
+                    let object = self.rules.access_list(&key.name);
+                    self.access_lists.set(&key.name, lists.get(&key.name), object);
+                    touched.access_lists = true;
+                }
                 Kind::NetworkPolicy | Kind::ClusterNetworkPolicy => {}
             }
         }
@@ -66,18 +73,21 @@ impl Compiler {
     }
 
     /// Takes the objects over into the rule set, and gives the keys of all that change, sorted
-    /// by kind.
-    fn take_over(&mut self, change: Change) -> BTreeSet<ObjectKey> {
+    /// by kind, and the access lists that were there, by name.
+    fn take_over(&mut self, change: Change) -> (BTreeSet<ObjectKey>, HashMap<String, AccessList>) {
         let mut keys = BTreeSet::new();
+        let mut lists = HashMap::new();
         for key in change.removals {
             self.rules.remove(&key);
             keys.insert(key);
         }
         for object in change.upserts {
             keys.insert(object.key());
-            self.rules.replace(object);
+            if let Some(Object::AccessList(list)) = self.rules.replace(object) {
+                lists.insert(list.name.clone(), list);
+            }
         }
-        keys
+        (keys, lists)
     }
 
     fn set_pod(&mut self, key: &ObjectKey, touched: &mut Touched) {
@@ -253,6 +263,9 @@ impl Compiler {
         }
         if let Some(blocks) = self.sets.changed_blocks() {
             edit.set_blocks(blocks);
+        }
+        if touched.access_lists {
+            edit.set_access_lists(self.access_lists.compiled());
         }
         self.table = std::sync::Arc::new(edit.finish(revision));
         self.population.settle();

@@ -56,7 +56,8 @@ impl<'a> Stretches<'a> {
             let allows = |table: &Table, source, destination| {
                 let (network, source_port) = (NetworkId::DEFAULT, port.map(|_| DYNAMIC_PORT));
                 let attempt = Attempt { network, source, destination, protocol, source_port, port };
-                Verdict::of(table.decide(&attempt).allows())
+                let decision = table.decide(&attempt);
+                Verdict::of(decision.egress.allows() && decision.ingress.allows())
             };
             let before = allows(self.before, source.before, destination.before);
             (before, allows(self.after, source.after, destination.after))

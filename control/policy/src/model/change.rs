@@ -32,6 +32,7 @@ impl RuleSet {
         compare(&mut change, &self.network_policies, &target.network_policies);
         let (before, after) = (&self.cluster_network_policies, &target.cluster_network_policies);
         compare(&mut change, before, after);
+        compare(&mut change, &self.access_lists, &target.access_lists);
         change
     }
 }

@@ -14,7 +14,12 @@ use crate::model::Tier;
 pub fn agree(table: &Table, attempt: &Attempt, expected: &Answer) -> bool {
     use table::Direction::{Egress, Ingress};
     let found = table.decide(attempt);
-    agree_at(table, (Egress, attempt.source), found.egress, &expected.egress)
+    let access = found.access.and_then(|denied| {
+        let list = table.access_lists().get(denied.list as usize)?;
+        Some((list.name.to_string(), denied.priority))
+    });
+    access == expected.access
+        && agree_at(table, (Egress, attempt.source), found.egress, &expected.egress)
         && agree_at(table, (Ingress, attempt.destination), found.ingress, &expected.ingress)
 }
 

@@ -10,6 +10,7 @@
 //!                    +--> change ----> the next cluster
 //! ```
 
+mod access_lists;
 mod attempts;
 mod blocks;
 mod change;
@@ -34,7 +35,7 @@ pub const LOCAL_NODE: &str = "n1";
 /// A valid rule set.
 ///
 /// Up to four nodes and seven namespaces, 4 to 14 pods, up to eight NetworkPolicies and up to
-/// five ClusterNetworkPolicies.
+/// five ClusterNetworkPolicies; half of them with up to three access lists.
 #[must_use]
 pub fn cluster(seed: u64) -> RuleSet {
     let random = &mut Random::new(seed, "cluster");
@@ -62,6 +63,13 @@ pub fn cluster(seed: u64) -> RuleSet {
             let name = cluster_policies::free_name(random, &rules);
             let policy = cluster_policies::policy(random, &rules, name);
             rules.replace(policy);
+        }
+    }
+    if random.chance(50) {
+        let lists = 1 + random.below(access_lists::NAMES.len());
+        for name in access_lists::NAMES.into_iter().take(lists) {
+            let list = access_lists::access_list(random, &rules, name);
+            rules.replace(list);
         }
     }
     rules

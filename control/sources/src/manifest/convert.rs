@@ -3,6 +3,7 @@
 //! Absent and empty stay apart here: `None` and an empty list of Kubernetes become the variants
 //! of the model that say what each means. Each fault names the field as the manifest wrote it.
 
+mod access_list;
 mod cluster;
 
 use std::net::IpAddr;
@@ -39,6 +40,7 @@ pub(super) fn object(reader: &mut Reader<'_>, tree: &Tree, known: Known) {
         Known::Node => item.read(tree, Item::node),
         Known::NetworkPolicy => item.read(tree, Item::network_policy),
         Known::ClusterNetworkPolicy => item.read(tree, Item::cluster_network_policy),
+        Known::AccessList => item.read(tree, Item::access_list),
     };
     let kind = known.kind();
     let name = match item.name.as_str() {

@@ -1,5 +1,6 @@
 //! Manifests as people write them, and what is said of those that are wrong.
 
+mod access_list;
 mod cluster;
 
 use sluice_policy::model::{

@@ -76,10 +76,10 @@ fn no_object_is_named_twice() {
 
 #[test]
 fn each_fault_of_a_key_names_its_place() {
-    let wanted = "want Namespace, Pod, Node, NetworkPolicy or ClusterNetworkPolicy";
+    let wanted = "want Namespace, Pod, Node, NetworkPolicy, ClusterNetworkPolicy or AccessList";
     let removals = vec![
         key(wire::Kind::Unspecified, None, "a"),
-        wire::ObjectKey { kind: 6, ..key(wire::Kind::Pod, None, "a") },
+        wire::ObjectKey { kind: 7, ..key(wire::Kind::Pod, None, "a") },
         key(wire::Kind::Node, None, ""),
         key(wire::Kind::Pod, None, "a"),
         key(wire::Kind::NetworkPolicy, Some(""), "a"),
@@ -88,7 +88,7 @@ fn each_fault_of_a_key_names_its_place() {
     ];
     let expected = [
         format!("[0].kind: it is unspecified; {wanted}"),
-        format!("[1].kind: value 6 is unknown here; {wanted}"),
+        format!("[1].kind: value 7 is unknown here; {wanted}"),
         "[2].name: it is empty; want the name of the object that goes".into(),
         "[3].namespace: it is absent; want the one of the Pod".into(),
         "[4].namespace: it is absent; want the one of the NetworkPolicy".into(),

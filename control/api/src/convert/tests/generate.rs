@@ -8,10 +8,10 @@ use proptest::option;
 use proptest::prelude::*;
 use sluice_core::address::{Mac, NetworkId};
 use sluice_policy::model::{
-    Action, Block, Change, ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterPorts,
-    ClusterRule, Expression, Kind, LabelSelector, Labels, Name, NamedPort, Namespace,
-    NamespacedPods, NetworkPolicy, Node, Object, ObjectKey, Operator, PRIORITY_MAX, Peer, Peers,
-    Pod, PolicyPort, Port, Ports, Protocol, Rule, RuleSet, Tier,
+    AccessAction, AccessList, AccessRule, Action, Block, Change, ClusterNetworkPolicy, ClusterPeer,
+    ClusterPort, ClusterPorts, ClusterRule, Expression, Kind, LabelSelector, Labels, Name,
+    NamedPort, Namespace, NamespacedPods, NetworkPolicy, Node, Object, ObjectKey, Operator,
+    PRIORITY_MAX, Peer, Peers, Pod, PolicyPort, Port, Ports, Protocol, Rule, RuleSet, Tier,
 };
 
 use crate::backend::{
@@ -121,6 +121,23 @@ fn cluster_policy() -> impl Strategy<Value = ClusterNetworkPolicy> {
         })
 }
 
+fn access_rule() -> impl Strategy<Value = AccessRule> {
+    let action = prop_oneof![Just(AccessAction::Allow), Just(AccessAction::Deny)];
+    let nets = (option::of(net()), option::of(net()));
+    let ports = (any::<Option<(u16, u16)>>(), any::<Option<(u16, u16)>>());
+    (any::<u32>(), action, nets, any::<Option<u8>>(), ports).prop_map(
+        |(priority, action, (source, destination), protocol, ports)| AccessRule {
+            priority,
+            action,
+            source,
+            destination,
+            protocol,
+            source_ports: ports.0,
+            destination_ports: ports.1,
+        },
+    )
+}
+
 fn object() -> impl Strategy<Value = Object> {
     let named_port = (text(), protocol(), 1..=u16::MAX)
         .prop_map(|(name, protocol, port)| NamedPort { name, protocol, port });
@@ -153,6 +170,8 @@ fn object() -> impl Strategy<Value = Object> {
         .into()),
         policy.prop_map(Object::from),
         cluster_policy().prop_map(Object::from),
+        (text(), vec(access_rule(), 0..4))
+            .prop_map(|(name, rules)| AccessList { name, rules }.into()),
     ]
 }
 
@@ -206,8 +225,12 @@ fn content() -> impl Strategy<Value = Content> {
 fn object_key() -> impl Strategy<Value = ObjectKey> {
     let part = || text().prop_filter("says nothing", |text| !text.is_empty());
     let namespaced = prop_oneof![Just(Kind::Pod), Just(Kind::NetworkPolicy)];
-    let others =
-        prop_oneof![Just(Kind::Namespace), Just(Kind::Node), Just(Kind::ClusterNetworkPolicy)];
+    let others = prop_oneof![
+        Just(Kind::Namespace),
+        Just(Kind::Node),
+        Just(Kind::ClusterNetworkPolicy),
+        Just(Kind::AccessList)
+    ];
     prop_oneof![
         (namespaced, part(), part()).prop_map(|(kind, namespace, name)| ObjectKey {
             kind,

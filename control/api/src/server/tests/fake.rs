@@ -104,6 +104,7 @@ pub(super) fn preview() -> Preview {
             verdicts_total: u64::MAX,
             pods_added: vec!["shop/new".into()],
             pods_removed: vec!["shop/old".into(), "shop/older".into()],
+            access_lists: vec!["edge".into()],
         },
         connections: vec![
             connection.clone(),

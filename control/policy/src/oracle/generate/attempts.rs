@@ -32,7 +32,10 @@ pub fn attempts(rules: &RuleSet, seed: u64, count: usize) -> Vec<Attempt> {
         .map(|_| {
             let target = random.pick(&range.targets).filter(|_| random.chance(85));
             let aimed = target.and_then(|target| range.aim(random, target));
-            aimed.unwrap_or_else(|| range.stray(random))
+            let attempt = aimed.unwrap_or_else(|| range.stray(random));
+            // Only access lists ask where it comes from.
+            let from = if random.chance(50) { DYNAMIC_PORT } else { random.one(&PORTS) };
+            Attempt { source_port: attempt.port.map(|_| from), ..attempt }
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 use super::labels::{NAMESPACE_NAMES, OF_NODES, OF_PODS, labels, selector};
 use super::objects::NODE_NAMES;
 use super::random::Random;
-use super::{cluster_policies, network_policies, objects};
+use super::{access_lists, cluster_policies, network_policies, objects};
 use crate::model::{
     Change, ClusterNetworkPolicy, Name, Namespace, NetworkPolicy, Node, Object, Pod, PolicyType,
     RuleSet,
@@ -50,6 +50,7 @@ fn edit(random: &mut Random, rules: &mut RuleSet) {
         3..=5 => edit_nodes(random, rules),
         6..=8 => edit_network_policies(random, rules),
         9..=11 => edit_cluster_policies(random, rules),
+        12 | 13 => edit_access_lists(random, rules),
         _ => edit_pods(random, rules),
     }
 }
@@ -230,6 +231,30 @@ fn edit_cluster_policies(random: &mut Random, rules: &mut RuleSet) {
     rules.replace(policy);
 }
 
+fn edit_access_lists(random: &mut Random, rules: &mut RuleSet) {
+    let name = random.one(&access_lists::NAMES);
+    let Some(mut list) = rules.access_list(name).filter(|_| random.chance(85)).cloned() else {
+        let list = access_lists::access_list(random, rules, name);
+        rules.replace(list);
+        return;
+    };
+    if random.chance(10) {
+        rules.remove(&Object::from(list).key());
+        return;
+    }
+    let priority = random.between(1u32, 40);
+    match list.rules.binary_search_by_key(&priority, |rule| rule.priority) {
+        Ok(at) if random.chance(50) => {
+            list.rules.remove(at);
+        }
+        Ok(at) => {
+            list.rules.splice(at..=at, [access_lists::rule(random, rules, priority)]).for_each(drop)
+        }
+        Err(at) => list.rules.insert(at, access_lists::rule(random, rules, priority)),
+    }
+    rules.replace(list);
+}
+
 /// Puts an item in, takes one out, replaces one, or swaps two.
 fn edit_list<T>(random: &mut Random, list: &mut Vec<T>, make: impl FnOnce(&mut Random) -> T) {
     let (a, b) = (random.below(list.len()), random.below(list.len()));
@@ -343,7 +368,8 @@ mod tests {
                 assert!(rules.len() < 60, "{at}: the cluster only grows");
             }
         }
-        let kinds = ["Namespace", "Pod", "Node", "NetworkPolicy", "ClusterNetworkPolicy"];
+        let kinds =
+            ["Namespace", "Pod", "Node", "NetworkPolicy", "ClusterNetworkPolicy", "AccessList"];
         let mut wanted: BTreeSet<String> = kinds
             .iter()
             .flat_map(|kind| ["made", "edited", "removed"].map(|what| format!("{kind} {what}")))

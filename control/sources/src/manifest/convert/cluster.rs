@@ -245,7 +245,7 @@ impl Item {
         port
     }
 
-    fn required<T>(&mut self, at: &str, value: Option<T>, want: &str) -> Option<T> {
+    pub(super) fn required<T>(&mut self, at: &str, value: Option<T>, want: &str) -> Option<T> {
         if value.is_none() {
             self.fault(at, format!("missing; want {want}"));
         }
@@ -280,17 +280,18 @@ impl Item {
     }
 
     /// Makes faults of all fields within `at` that are not known. Whether there were any.
-    fn refuse_unknown(&mut self, at: &str) -> bool {
+    pub(super) fn refuse_unknown(&mut self, at: &str) -> bool {
         let within = |field: &mut String| {
             field.strip_prefix(at).is_some_and(|inner| inner.starts_with(['.', '[']))
         };
         let refused: Vec<String> = self.unknown.extract_if(.., within).collect();
         for field in &refused {
-            self.fault(
-                field,
-                "no such field, and without it more could be let through; want it spelled as in \
-                 policy.networking.k8s.io/v1alpha2, or gone",
+            let problem = format!(
+                "no such field, and without it more could be let through; want it spelled as in {}, \
+                 or gone",
+                self.known.version()
             );
+            self.fault(field, problem);
         }
         !refused.is_empty()
     }

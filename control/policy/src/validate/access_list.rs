@@ -1,0 +1,64 @@
+//! What makes an access list valid.
+
+use sluice_core::ports::{SCTP, TCP, UDP};
+use sluice_core::table;
+
+use super::{Report, check_text, syntax};
+use crate::model::{AccessList, AccessRule};
+
+const PRIORITY_MAX: u32 = table::AccessRule::PRIORITY_MAX;
+
+pub(super) fn check_access_list(report: &mut Report<'_>, list: &AccessList) {
+    check_text(report, "metadata.name", &list.name, syntax::dns_subdomain);
+    let mut last = None;
+    for (place, rule) in list.rules.iter().enumerate() {
+        let at = format!("spec.rules[{place}]");
+        check_priority(report, &at, rule.priority, last);
+        last = last.max(Some(rule.priority));
+        check_rule(report, &at, rule);
+    }
+}
+
+fn check_priority(report: &mut Report<'_>, at: &str, priority: u32, last: Option<u32>) {
+    let problem = match last {
+        _ if priority > PRIORITY_MAX => {
+            format!("{priority} is no priority; want 0 to {PRIORITY_MAX}")
+        }
+        Some(last) if last >= priority => format!(
+            "{priority} stands behind {last}; want rules by rising priority, each priority once"
+        ),
+        _ => return,
+    };
+    report(format!("{at}.priority"), problem);
+}
+
+fn check_rule(report: &mut Report<'_>, at: &str, rule: &AccessRule) {
+    if let (Some(source), Some(destination)) = (rule.source, rule.destination)
+        && source.addr().is_ipv4() != destination.addr().is_ipv4()
+    {
+        report(
+            format!("{at}.destination"),
+            format!("{destination} is not of the IP version of source {source}; want one version"),
+        );
+    }
+    for (field, range) in
+        [("sourcePorts", rule.source_ports), ("destinationPorts", rule.destination_ports)]
+    {
+        let Some((first, last)) = range else { continue };
+        if last < first {
+            report(
+                format!("{at}.{field}"),
+                format!("last {last} is below first {first}; want a last port of {first} or above"),
+            );
+        }
+        if let Some(protocol) = rule.protocol.filter(|it| ![TCP, UDP, SCTP].contains(it)) {
+            report(
+                format!("{at}.{field}"),
+                format!("protocol {protocol} has no ports; want TCP, UDP or SCTP, or no ports"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
