@@ -4,6 +4,7 @@ mod changes;
 mod connections;
 mod forward;
 mod prefixes;
+mod rules;
 mod verdict;
 
 use crate::metric::Metric;
@@ -14,6 +15,7 @@ pub(crate) fn all() -> Vec<Metric> {
         verdict::metrics(),
         connections::metrics(),
         prefixes::metrics(),
+        rules::metrics(),
         changes::metrics(),
         forward::metrics(),
     ]

@@ -5,6 +5,7 @@ mod established;
 mod first;
 mod inserts;
 mod prefixes;
+mod rules;
 
 use crate::rig::BenchError;
 use crate::stopwatch::Stopwatch;
@@ -13,6 +14,7 @@ pub(crate) use established::Established;
 pub(crate) use first::First;
 pub(crate) use inserts::{NEWCOMERS_LEN, Newcomers};
 pub(crate) use prefixes::Prefixes;
+pub(crate) use rules::Rules;
 
 /// The time that `timed` takes for an item, in nanoseconds: the mean of all slices, each of
 /// `slice` items. What `prepare` does before each of them does not count.
