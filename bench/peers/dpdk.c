@@ -7,7 +7,8 @@
  *   dpdk EAL-ARGUMENTS -- fib PREFIXES ADDRESSES
  *   dpdk EAL-ARGUMENTS -- acl RULES PACKETS
  *
- * It builds its table and says on a line of its own how many milliseconds that took. Then each
+ * It builds its table and says on a line of its own how many milliseconds that took, and how many
+ * bytes of DPDK's memory the table has. Then each
  * line that it reads has a number of slices, and is answered with the nanoseconds that an item
  * took and the digest of all answers. `build` has the table built once more instead. Time is that of
  * the thread, so that what else the machine does is not counted. Files are arrays of the structs
@@ -26,6 +27,7 @@
 #include <rte_fib.h>
 #include <rte_hash.h>
 #include <rte_hash_crc.h>
+#include <rte_malloc.h>
 
 enum { SLICE_LEN = 4096, BULK_LEN = 64, ACL_BATCH_LEN = 256 };
 
@@ -354,12 +356,23 @@ static const struct {
 	{ "acl", build_acl, acl_slice },
 };
 
+static size_t allocated(void)
+{
+	struct rte_malloc_socket_stats all = { 0 };
+
+	rte_malloc_get_socket_stats(0, &all);
+	return all.heap_allocsz_bytes;
+}
+
+/* What DPDK has before there is a table. */
+static size_t others;
+
 static void timed_build(char **arguments)
 {
 	double start = now();
 
 	build(arguments);
-	printf("%.3f\n", (now() - start) / 1e6);
+	printf("%.3f %zu\n", (now() - start) / 1e6, allocated() - others);
 	fflush(stdout);
 }
 
@@ -380,6 +393,7 @@ int main(int argc, char **argv)
 		}
 	if (!build)
 		die(argv[0]);
+	others = allocated();
 	timed_build(argv + 1);
 	while (fgets(line, sizeof(line), stdin)) {
 		int slices = atoi(line);

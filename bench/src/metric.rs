@@ -49,6 +49,9 @@ pub(crate) enum Unit {
     /// Milliseconds.
     #[serde(rename = "ms")]
     Milliseconds,
+    /// Mebibytes.
+    #[serde(rename = "MiB")]
+    Mebibytes,
     /// Packets a second.
     #[serde(rename = "packets/s")]
     PacketsPerSecond,
@@ -70,6 +73,7 @@ impl Unit {
         match self {
             Self::Nanoseconds => "ns",
             Self::Milliseconds => "ms",
+            Self::Mebibytes => "MiB",
             Self::PacketsPerSecond => "packets/s",
         }
     }
@@ -77,7 +81,7 @@ impl Unit {
     /// Whether `value` is as good as `bound` or better.
     pub(crate) fn meets(self, value: f64, bound: f64) -> bool {
         match self {
-            Self::Nanoseconds | Self::Milliseconds => value <= bound,
+            Self::Nanoseconds | Self::Milliseconds | Self::Mebibytes => value <= bound,
             Self::PacketsPerSecond => value >= bound,
         }
     }
@@ -85,7 +89,7 @@ impl Unit {
     /// The sign that a bound is written with.
     pub(crate) fn sign(self) -> &'static str {
         match self {
-            Self::Nanoseconds | Self::Milliseconds => "<=",
+            Self::Nanoseconds | Self::Milliseconds | Self::Mebibytes => "<=",
             Self::PacketsPerSecond => ">=",
         }
     }

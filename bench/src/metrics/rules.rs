@@ -47,6 +47,13 @@ pub(super) fn metrics() -> Vec<Metric> {
             rounds: 3,
             ..metric("", None, builds)
         },
+        Metric {
+            name: "memory_100k",
+            unit: Unit::Mebibytes,
+            limit: Some(32.0),
+            rounds: 1,
+            ..metric("", None, memory)
+        },
     ]
 }
 
@@ -101,6 +108,12 @@ fn builds(_: Effort) -> Result<Pair, BenchError> {
         Ok(took)
     };
     Ok(Pair { sluice: Box::new(sluice), peer: Box::new(move || peer.build()) })
+}
+
+fn memory(_: Effort) -> Result<Pair, BenchError> {
+    let set = Set::new(Shape::Acl, 100_000, 1);
+    let (sluice, peer) = (Rules::new(&set.rules).mib(), set.rte_acl()?.mib());
+    Ok(Pair { sluice: Box::new(move || Ok(sluice)), peer: Box::new(move || Ok(peer)) })
 }
 
 fn find(sluice: &mut Rules, keys: &[Key], slices: usize) -> Result<f64, BenchError> {

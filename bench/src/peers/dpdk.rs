@@ -26,6 +26,7 @@ pub(crate) struct Dpdk {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: BufReader<ChildStdout>,
+    bytes: f64,
     _program: Program,
 }
 
@@ -97,8 +98,9 @@ impl Program {
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         let stdout = stdout.ok_or_else(|| BenchError::Failed("DPDK's peer is mute".to_owned()))?;
         let stdout = BufReader::new(stdout);
-        let mut peer = Dpdk { child, stdin, stdout, _program: self };
-        number(&peer.line()?)?;
+        let mut peer = Dpdk { child, stdin, stdout, bytes: 0.0, _program: self };
+        let line = peer.line()?;
+        peer.bytes = built(&line)?.1;
         Ok(peer)
     }
 }
@@ -106,7 +108,12 @@ impl Program {
 impl Dpdk {
     /// Has the table built once more. Returns the milliseconds that it took.
     pub(crate) fn build(&mut self) -> Result<f64, BenchError> {
-        number(&self.ask("build")?)
+        built(&self.ask("build")?).map(|(took, _)| took)
+    }
+
+    /// The mebibytes that the table takes of DPDK's memory.
+    pub(crate) fn mib(&self) -> f64 {
+        self.bytes / f64::from(1 << 20)
     }
 
     /// Runs so many slices. Returns the nanoseconds that an item took, and the digest of the
@@ -143,6 +150,12 @@ impl Drop for Dpdk {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The milliseconds that a table took to build, and its bytes.
+fn built(line: &str) -> Result<(f64, f64), BenchError> {
+    let (took, bytes) = line.split_once(' ').unwrap_or((line, ""));
+    Ok((number(took)?, number(bytes)?))
 }
 
 fn number(text: &str) -> Result<f64, BenchError> {

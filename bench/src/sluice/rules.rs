@@ -17,6 +17,11 @@ impl Rules {
         Self { classifier, ranks: Vec::new() }
     }
 
+    /// The mebibytes that the rules take.
+    pub(crate) fn mib(&self) -> f64 {
+        self.classifier.heap_bytes() as f64 / f64::from(1 << 20)
+    }
+
     /// Finds the first rule for each packet.
     pub(crate) fn find(&mut self, keys: &[Key]) {
         self.ranks.resize(keys.len(), None);
