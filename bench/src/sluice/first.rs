@@ -68,6 +68,7 @@ impl First {
             destination: ip.destination,
             protocol: ip.protocol,
             port: ip.transport.ports().map(|ports| ports.destination),
+            source_port: ip.transport.ports().map(|ports| ports.source),
         };
         self.table.decide(&attempt).allows().into()
     }
