@@ -106,6 +106,9 @@ pub struct Connections {
 /// More would not leave the lists room for their heads among the numbers of slots.
 const CAPACITY_MAX: u32 = 1 << 30;
 
+/// Packets that are judged together at most.
+pub const BATCH_LEN_MAX: usize = 64;
+
 /// What is between others than the pods here leaves these half of the room.
 fn outside_max(capacity: u32) -> u32 {
     capacity.div_ceil(2)
@@ -203,6 +206,23 @@ impl Connections {
         let connection = slab.get_mut(slot)?;
         let lives = connection.lives(now);
         lives.then_some(Found { connection, slot, wheel, accounts, timeouts, now })
+    }
+
+    /// Reads what [`Self::find`] is about to read for these hashes, at most [`BATCH_LEN_MAX`] of
+    /// them.
+    ///
+    /// Each connection lies in memory of its own that is far away. Found one after the other, they
+    /// are waited for one after the other; read in loops that do nothing else, many are on their
+    /// way at once.
+    #[inline]
+    pub fn warm(&self, hashes: &[u64]) {
+        let mut slots = [0; BATCH_LEN_MAX];
+        for (slot, hash) in slots.iter_mut().zip(hashes) {
+            *slot = self.index.likely(*hash);
+        }
+        let slots = slots.iter().take(hashes.len());
+        let read = |slot: &u32| self.slab.get(*slot).map_or(0, Connection::touch);
+        std::hint::black_box(slots.map(read).fold(0, std::ops::BitXor::bitxor));
     }
 
     /// Adds the connection that a packet begins, in place of one of the same flow. Returns
