@@ -13,6 +13,7 @@
 //! 768 (UDP), 9260 (SCTP), 792 and 4443 (ICMP), 4861 (neighbour discovery).
 
 mod ip;
+mod plain;
 mod transport;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -316,6 +317,12 @@ impl Packet {
     /// As for [`Packet::parse`]. A header that goes on in another piece counts as cut short.
     #[inline]
     pub fn parse_pieces(pieces: &Pieces<'_>) -> Result<Self, DropReason> {
+        let plain = pieces.is_one().then(|| plain::read(pieces.head())).flatten();
+        plain.map_or_else(|| Self::walk(pieces), Ok)
+    }
+
+    /// Reads one header after the other.
+    fn walk(pieces: &Pieces<'_>) -> Result<Self, DropReason> {
         let frame = pieces.head();
         let ethernet =
             Ethernet2HeaderSlice::from_slice(frame).map_err(|_| DropReason::MalformedEthernet)?;

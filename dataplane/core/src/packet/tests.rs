@@ -483,6 +483,36 @@ proptest! {
         }
     }
 
+    /// Damage mostly leaves a packet that both read, or that only the walk does.
+    #[test]
+    fn what_is_read_in_one_go_is_what_the_walk_reads(
+        (v6, is_tcp) in any::<(bool, bool)>(),
+        damage in prop::collection::vec((0usize..80, any::<u8>()), 0..3),
+        (cut, padding) in (0usize..4, 0usize..20),
+        payload in prop::collection::vec(any::<u8>(), 0..64),
+    ) {
+        let transport = if is_tcp { [tcp(0x10), payload].concat() } else { udp(&payload) };
+        let protocol = if is_tcp { TCP } else { UDP };
+        let mut frame = if v6 {
+            ethernet(0x86dd, &ipv6(protocol, &transport))
+        } else {
+            ethernet(0x0800, &ipv4(protocol, &transport))
+        };
+        prop_assert!(plain::read(&frame).is_some());
+        for (place, byte) in &damage {
+            let place = place % frame.len();
+            frame[place] = *byte;
+        }
+        if frame[14] >> 4 == 4 && frame[14] & 0xf >= 5 && frame.len() >= 74 {
+            frame = [&frame[..14], &add_up(frame[14..].to_vec())].concat();
+        }
+        frame.truncate(frame.len() - cut);
+        frame.resize(frame.len() + padding, 0);
+        if let Some(packet) = plain::read(&frame) {
+            prop_assert_eq!(Packet::walk(&Pieces::from(&frame[..])), Ok(packet));
+        }
+    }
+
     /// etherparse as a second opinion on packets that both understand.
     #[test]
     fn etherparse_reads_the_same_ports(
