@@ -2,24 +2,87 @@
 //!
 //! The kernel hands a veth a frame whose TCP or UDP checksum field holds only the sum over the
 //! pseudo-header, since no wire will damage it, and an SCTP packet without its CRC. Such a frame
-//! must be made whole before it leaves by a real NIC or reaches a stack that checks. Sums are
-//! etherparse's (RFC 1071), the CRC is crc32c's (RFC 9260, appendix A).
+//! must be made whole before it leaves by a real NIC or reaches a stack that checks. The CRC is
+//! crc32c's (RFC 9260, appendix A); the sum is our own, since every packet from a wire is summed up.
 //!
 //! A receiver ignores a packet whose checksum is wrong. A firewall that did not would follow
 //! connections that are not there, so such packets are dropped.
 
 use std::net::IpAddr;
 
-use etherparse::checksum::Sum16BitWords;
-
 use crate::packet::{Ip, Packet};
 use crate::pieces::Pieces;
 use crate::ports::{ICMP, ICMPV6, SCTP, TCP, UDP};
 
+/// Bytes that are added side by side.
+const BLOCK_LEN: usize = 32;
+
+/// A sum of the words of 16 bits of some bytes, in the order of this machine, whose carries have
+/// not been added yet (RFC 1071, 2). It has room for 16 GiB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Sum(u64);
+
+impl Sum {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self(0)
+    }
+
+    /// Adds bytes. An odd last one counts as if a zero followed.
+    #[inline]
+    pub(crate) fn add_slice(self, bytes: &[u8]) -> Self {
+        // Two words at once, and carries at the end, so that many are added side by side.
+        let (blocks, rest) = bytes.as_chunks::<BLOCK_LEN>();
+        let mut sum = self.0;
+        for block in blocks {
+            let (fours, _) = block.as_chunks::<4>();
+            sum += fours.iter().map(|four| u64::from(u32::from_ne_bytes(*four))).sum::<u64>();
+        }
+        let (fours, rest) = rest.as_chunks::<4>();
+        for four in fours {
+            sum += u64::from(u32::from_ne_bytes(*four));
+        }
+        let last = match *rest {
+            [a] => [a, 0, 0, 0],
+            [a, b] => [a, b, 0, 0],
+            [a, b, c] => [a, b, c, 0],
+            _ => [0; 4],
+        };
+        Self(sum).add_4bytes(last)
+    }
+
+    #[inline]
+    fn add_2bytes(self, [a, b]: [u8; 2]) -> Self {
+        self.add_4bytes([a, b, 0, 0])
+    }
+
+    #[inline]
+    fn add_4bytes(self, four: [u8; 4]) -> Self {
+        Self(self.0 + u64::from(u32::from_ne_bytes(four)))
+    }
+
+    /// The complement of the sum with its carries.
+    #[inline]
+    fn ones_complement(self) -> u16 {
+        // To add the carries is to take the remainder, but for what is not zero and has none. A
+        // division by a constant is a multiplication.
+        match (self.0 % 0xffff) as u16 {
+            0 if self.0 != 0 => 0,
+            sum => !sum,
+        }
+    }
+
+    /// Whether the bytes hold their own checksum.
+    #[inline]
+    pub(crate) fn is_whole(self) -> bool {
+        self.0 != 0 && self.0.is_multiple_of(0xffff)
+    }
+}
+
 /// Whether an IPv4 header, options included, adds up (RFC 791, 3.1).
 #[inline]
 pub(crate) fn is_ipv4_header_whole(header: &[u8]) -> bool {
-    Sum16BitWords::new().add_slice(header).ones_complement() == 0
+    Sum::new().add_slice(header).is_whole()
 }
 
 /// Whether the checksum of the transport fits the bytes that it covers. A fragment passes: its
@@ -43,7 +106,7 @@ pub fn is_whole_in(frame: &Pieces<'_>, ip: &Ip, partial_checksums: bool) -> bool
     if ip.fragment.is_some() {
         return true;
     }
-    let adds_up = |sum, bytes: &Pieces<'_>| add(sum, bytes).ones_complement() == 0;
+    let adds_up = |sum, bytes: &Pieces<'_>| add(sum, bytes).is_whole();
     match ip.protocol {
         TCP => {
             let sum = pseudo_header_sum(ip, transport.len());
@@ -60,7 +123,7 @@ pub fn is_whole_in(frame: &Pieces<'_>, ip: &Ip, partial_checksums: bool) -> bool
                 || adds_up(sum, &covered)
         }
         SCTP => partial_checksums || is_crc_right(&transport),
-        ICMP if ip.source.is_ipv4() => adds_up(Sum16BitWords::new(), &transport),
+        ICMP if ip.source.is_ipv4() => adds_up(Sum::new(), &transport),
         ICMPV6 if ip.source.is_ipv6() => {
             adds_up(pseudo_header_sum(ip, transport.len()), &transport)
         }
@@ -70,17 +133,17 @@ pub fn is_whole_in(frame: &Pieces<'_>, ip: &Ip, partial_checksums: bool) -> bool
 
 /// Adds bytes to a sum.
 #[inline]
-fn add(sum: Sum16BitWords, bytes: &Pieces<'_>) -> Sum16BitWords {
+fn add(sum: Sum, bytes: &Pieces<'_>) -> Sum {
     if bytes.is_one() { sum.add_slice(bytes.head()) } else { add_each(sum, bytes) }
 }
 
 /// A piece that begins at an odd place adds its bytes to the other halves of the words, which is
 /// what swapping its own sum does (RFC 1071, 2, B).
 #[cold]
-fn add_each(mut sum: Sum16BitWords, bytes: &Pieces<'_>) -> Sum16BitWords {
+fn add_each(mut sum: Sum, bytes: &Pieces<'_>) -> Sum {
     let mut is_odd = false;
     for piece in bytes.iter() {
-        let own = !Sum16BitWords::new().add_slice(piece).ones_complement();
+        let own = !Sum::new().add_slice(piece).ones_complement();
         let own = if is_odd { own.swap_bytes() } else { own };
         sum = sum.add_2bytes(own.to_ne_bytes());
         is_odd ^= piece.len() % 2 == 1;
@@ -98,7 +161,7 @@ fn udp_datagram<'a>(transport: &Pieces<'a>) -> Option<Pieces<'a>> {
 /// Whether the field holds the pseudo-header's sum: as it is, where a whole checksum would be
 /// the complement of a sum.
 #[inline]
-fn is_partial(transport: &[u8], field_offset: usize, pseudo_header: &Sum16BitWords) -> bool {
+fn is_partial(transport: &[u8], field_offset: usize, pseudo_header: &Sum) -> bool {
     let field = transport.get(field_offset..).and_then(|rest| rest.first_chunk::<2>());
     let partial = (!pseudo_header.ones_complement()).to_ne_bytes();
     field.is_some_and(|field| *field == partial)
@@ -167,7 +230,11 @@ pub fn complete_in(head: &mut [u8], tail: &[&[u8]], packet: &Packet) -> bool {
     let held = pseudo_header.ones_complement().to_ne_bytes();
     let sum = add(pseudo_header, &covered).add_2bytes(held);
     let checksum = if ip.protocol == UDP {
-        sum.to_ones_complement_with_no_zero()
+        // Zero would say that there is none (RFC 768).
+        match sum.ones_complement() {
+            0 => u16::MAX,
+            other => other,
+        }
     } else {
         sum.ones_complement()
     };
@@ -182,15 +249,15 @@ fn transport_of<'a>(head: &'a [u8], tail: &'a [&'a [u8]], ip: &Ip) -> Option<Pie
 }
 
 /// The sum over addresses, protocol and length (RFC 9293, 3.1; RFC 8200, 8.1).
-fn pseudo_header_sum(ip: &Ip, len: usize) -> Sum16BitWords {
+fn pseudo_header_sum(ip: &Ip, len: usize) -> Sum {
     let len = u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes();
-    let mut sum = Sum16BitWords::new();
+    let mut sum = Sum::new();
     sum = match (ip.source, ip.destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             sum.add_4bytes(source.octets()).add_4bytes(destination.octets())
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {
-            sum.add_16bytes(source.octets()).add_16bytes(destination.octets())
+            sum.add_slice(&source.octets()).add_slice(&destination.octets())
         }
         _ => sum,
     };
@@ -201,6 +268,34 @@ fn pseudo_header_sum(ip: &Ip, len: usize) -> Sum16BitWords {
 mod tests {
     use super::*;
     use etherparse::PacketBuilder;
+
+    proptest::proptest! {
+        /// etherparse as a second opinion.
+        #[test]
+        fn a_sum_is_that_of_its_words(
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+            more in proptest::array::uniform4(proptest::num::u8::ANY),
+        ) {
+            let theirs = |more: Option<[u8; 4]>| {
+                let sum = etherparse::checksum::Sum16BitWords::new().add_slice(&bytes);
+                more.into_iter().fold(sum, |mut sum, more| sum.add_4bytes(more)).ones_complement()
+            };
+            let ours = Sum::new().add_slice(&bytes);
+            for (ours, theirs) in
+                [(ours, theirs(None)), (ours.add_4bytes(more), theirs(Some(more)))]
+            {
+                proptest::prop_assert_eq!(ours.ones_complement(), theirs);
+                proptest::prop_assert_eq!(ours.is_whole(), theirs == 0);
+            }
+        }
+    }
+
+    #[test]
+    fn zeros_have_no_checksum_and_all_ones_are_their_own() {
+        assert_eq!(Sum::new().add_slice(&[0; 40]).ones_complement(), 0xffff);
+        assert!(!Sum::new().add_slice(&[0; 40]).is_whole());
+        assert!(Sum::new().add_slice(&[0xff; 40]).is_whole());
+    }
 
     fn build(v6: bool, tcp: bool, payload: &[u8]) -> Vec<u8> {
         let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
