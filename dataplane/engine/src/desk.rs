@@ -14,6 +14,7 @@ use crate::fdb::Sighting;
 use crate::io::QueueIo;
 use crate::port::PortId;
 use crate::scene::Scene;
+use crate::stages::WorkCounters;
 use crate::sync::{ArcSwap, ArrayQueue, AtomicBool, AtomicU64, Bell, Sender, fence};
 
 /// Frames that wait in an inbox at most. A model fills it.
@@ -48,6 +49,8 @@ pub(crate) struct Desk {
     pub(crate) evicted: AtomicU64,
     /// Drops that no port can account for, since theirs has gone.
     pub(crate) gone: PortCounters,
+    /// How busy the worker is, and with what.
+    pub(crate) work: Arc<CachePadded<WorkCounters>>,
     sleeping: AtomicBool,
     pub(crate) bell: Bell,
 }
@@ -161,6 +164,7 @@ impl Desk {
             connections_len: AtomicU64::new(0),
             evicted: AtomicU64::new(0),
             gone: PortCounters::default(),
+            work: Arc::default(),
             sleeping: AtomicBool::new(false),
             bell: Bell::new()?,
         })

@@ -21,6 +21,7 @@ use crate::error::EngineError;
 use crate::fdb::Fdb;
 use crate::port::{Port, PortKind};
 use crate::scene::Scene;
+use crate::stages::Work;
 use crate::start::{SIGHTINGS_LEN, check_cores, prepare, spawn};
 use crate::stepped::ByHand;
 use crate::steward;
@@ -206,6 +207,18 @@ impl Engine {
     pub fn evicted(&self) -> Vec<u64> {
         let desks = self.inner.shared.desks.iter();
         desks.map(|desk| desk.evicted.load(Relaxed)).collect()
+    }
+
+    /// What each worker has done since the start, and how long its stages took.
+    #[must_use]
+    pub fn work(&self) -> Vec<Work> {
+        self.inner.shared.desks.iter().map(|desk| desk.work.read()).collect()
+    }
+
+    /// The time since the start, by the clock that workers go by.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        self.clock.now().since(Time::default())
     }
 
     /// Stations that have been learned.

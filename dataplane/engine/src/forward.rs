@@ -17,6 +17,7 @@ use crate::fdb::{Sighting, SourceCheck};
 use crate::flood::Bucket;
 use crate::port::{Port, PortId};
 use crate::scene::Scene;
+use crate::stages::Stage;
 use crate::tag;
 use crate::worker::Worker;
 
@@ -86,6 +87,7 @@ impl Worker {
             (None, flow) => flow.as_ref().map(|flow| flow.hash),
         };
         let owner = hash.map_or(self.index, |hash| self.owner(hash));
+        self.stages.mark(Stage::Parse, 1);
         if owner == self.index {
             self.proceed(&context, frame, now);
         } else if let Err(reason) = self.guard(&context, now) {
@@ -99,7 +101,10 @@ impl Worker {
     /// Judges a frame of a flow or datagram that this worker owns.
     pub(crate) fn judge(&mut self, scene: &Scene, frame: Frame, from: PortId, now: Time) {
         match self.read(scene, &frame, from) {
-            Ok(context) => self.proceed(&context, frame, now),
+            Ok(context) => {
+                self.stages.mark(Stage::Parse, 1);
+                self.proceed(&context, frame, now);
+            }
             Err(reason) => self.discard(scene, frame, from, reason),
         }
     }
@@ -187,10 +192,15 @@ impl Worker {
         now: Time,
     ) -> Result<Way, DropReason> {
         let route = self.route(context, len, now)?;
+        self.stages.mark(Stage::Forward, 1);
         if !matches!(route.way, Way::Everybody) {
             let crossing = context.crossing(route.to);
             let judge = context.judge(self.established, self.midstream, now);
-            judge.unicast(&mut self.connections, &crossing)?;
+            let before = self.connections.len();
+            let verdict = judge.unicast(&mut self.connections, &crossing);
+            let opened = self.connections.len() > before;
+            self.stages.mark(Stage::of_verdict(verdict, opened), 1);
+            verdict?;
         }
         Ok(route.way)
     }
@@ -219,7 +229,9 @@ impl Worker {
     ) -> Result<Route, DropReason> {
         let Context { scene, from, packet, network, .. } = context;
         let judge = context.judge(self.established, self.midstream, now);
-        judge.guard(*network, scene.attachment(*from), packet)?;
+        let guarded = judge.guard(*network, scene.attachment(*from), packet);
+        self.stages.mark(Stage::Guard, 1);
+        guarded?;
         self.note_source(context, now)?;
         if packet.destination.is_group() {
             judge.group(*network, packet)?;
@@ -279,6 +291,7 @@ impl Worker {
         let tag = context.scene.port(to).and_then(|port| port.tag_of(context.network));
         match tag {
             Some(tag) if tag::change(&mut frame, context.packet.vlan, tag) => {
+                self.stages.mark(Stage::Edit, 1);
                 self.enqueue(context.scene, frame, to);
             }
             _ => self.discard(context.scene, frame, context.from, DropReason::ForeignVlan),

@@ -33,6 +33,7 @@ pub mod io;
 pub mod open;
 pub mod port;
 pub mod scene;
+pub mod stages;
 mod start;
 pub mod stepped;
 mod steward;

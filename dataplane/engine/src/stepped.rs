@@ -140,6 +140,7 @@ mod tests {
     use super::*;
     use crate::io::memory::Wire;
     use crate::port::{PortKind, PortSpec};
+    use crate::stages::{SAMPLE_EVERY, Stage};
 
     const FRAMES: u32 = 256;
 
@@ -216,6 +217,31 @@ mod tests {
         };
         assert_eq!(burst(Time(0)), 600, "a second's worth at once");
         assert_eq!(burst(Time(0) + Duration::from_millis(100)), 2100, "a tenth of it later");
+    }
+
+    #[test]
+    fn work_is_counted_and_stages_are_measured_in_a_sample_of_turns() {
+        let engine = stepped(1);
+        let (left, _right) = (uplink(&engine, "left"), uplink(&engine, "right"));
+        let before = engine.work()[0];
+        for turn in 0..u64::from(SAMPLE_EVERY) {
+            // Of three frames one is too short to be anything.
+            assert!(left.push(&datagram(1, 2)) && left.push(&[0; 8]) && left.push(&datagram(1, 3)));
+            engine.turn_one(0, Time(turn * 100));
+        }
+        engine.turn_one(0, Time(u64::from(SAMPLE_EVERY) * 100));
+        let after = engine.work()[0];
+        let turns = u64::from(SAMPLE_EVERY);
+        assert_eq!(after.turns - before.turns, turns);
+        assert_eq!(after.frames - before.frames, 3 * turns);
+        assert_eq!(after.busy_ns - before.busy_ns, 100 * turns);
+        assert_eq!(after.measured_frames - before.measured_frames, 3, "one turn's");
+        for stage in [Stage::Parse, Stage::Guard, Stage::Conntrack] {
+            assert_eq!(after.stage(stage).frames, 2, "{}", stage.name());
+        }
+        assert_eq!(after.stage(Stage::Io).frames, 3);
+        let cycles: u64 = Stage::ALL.iter().map(|stage| after.stage(*stage).cycles).sum();
+        assert!(cycles > 0);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::flood::Bucket;
 use crate::io::QueueIo;
 use crate::port::PortId;
 use crate::scene::Scene;
+use crate::stages::{Stage, Stages};
 use crate::sync::{Listener, Receiver};
 use crate::waiting::WaitingRoom;
 
@@ -87,6 +88,7 @@ pub struct Worker {
     /// Whether connections are left that have expired and hold memory still.
     expiring: bool,
     pub(crate) stopping: bool,
+    pub(crate) stages: Stages,
 }
 
 /// What a worker starts with.
@@ -111,6 +113,7 @@ impl Worker {
             listener.add_bell(&desk.bell)?;
         }
         let scene = start.shared.scene.load_full();
+        let work = start.shared.desks.get(start.index).map(|desk| Arc::clone(&desk.work));
         Ok(Self {
             index: start.index,
             shared: start.shared,
@@ -134,6 +137,7 @@ impl Worker {
             to_wake: 0,
             expiring: false,
             stopping: false,
+            stages: Stages::new(work.unwrap_or_default()),
         })
     }
 
@@ -170,21 +174,25 @@ impl Worker {
     /// One turn. Returns how many frames it moved.
     pub(crate) fn turn(&mut self, now: Time) -> usize {
         self.now = now;
+        self.stages.begin(now);
         let scene = self.pick_up_scene();
         if cfg!(mutant = "seen_too_early") {
             self.finish_turn(&scene);
         }
         self.obey(now);
+        self.stages.mark(Stage::Upkeep, 0);
         let mut moved = self.empty_inbox(&scene, now);
         for place in 0..self.queues.len() {
             moved += self.poll(&scene, place, now);
         }
         self.flush(&scene);
         self.wake_others();
+        self.stages.mark(Stage::Io, moved);
         let steps = self.connections.expire(now, EXPIRE_BUDGET);
         self.expiring = steps == EXPIRE_BUDGET;
         self.expire_fragments(&scene, now);
         self.share_frames();
+        self.stages.end(moved, self.expiring);
         self.finish_turn(&scene);
         moved
     }
@@ -301,7 +309,9 @@ impl Worker {
         // At most what an inbox holds: others fill it while it is emptied.
         let mut count = 0;
         while count < INBOX_LEN {
-            match desk.inbox.pop() {
+            let handover = desk.inbox.pop();
+            self.stages.mark(Stage::Io, 0);
+            match handover {
                 Some(Handover::Judge { frame, from }) => self.judge(scene, frame, from, now),
                 Some(Handover::JudgeFirst { frame, from, datagram, asker }) => {
                     self.answer(scene, frame, from, datagram, asker, now);
@@ -341,6 +351,7 @@ impl Worker {
             // The port is being removed: what still comes in was never received.
             None => batch.drain(..).for_each(|frame| self.pool.put(frame)),
         }
+        self.stages.mark(Stage::Io, 0);
         for frame in batch.drain(..) {
             self.receive(scene, frame, from, now);
         }
@@ -356,6 +367,7 @@ impl Worker {
             queue.tx.push(frame);
             if queue.tx.len() >= TX_LEN_MAX {
                 flush_queue(queue, scene, &mut self.pool, &self.shared, self.index, self.now);
+                self.stages.mark(Stage::Io, 0);
             }
             return;
         }

@@ -37,6 +37,7 @@
 mod attached;
 mod bpffs;
 mod chain;
+mod cycles;
 mod ethtool;
 mod features;
 mod frame;
@@ -61,6 +62,7 @@ mod umem;
 
 pub use attached::{pinned_program, xdp_program_name};
 pub use bpffs::{BpffsError, ensure_bpffs, is_bpffs};
+pub use cycles::{CYCLE_UNIT, CycleUnit, cycles};
 pub use ethtool::{Channels, Driver, Ethtool, Offloads, RingSizes, RssTable};
 pub use features::{XdpFeatures, xdp_features};
 pub use frame::{CHUNK_MTU_MAX, FRAME_SIZE, Frame, HEADROOM, MTU_MAX, PIECES_MAX, Pieces};
