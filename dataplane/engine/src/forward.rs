@@ -4,6 +4,7 @@
 use sluice_core::address::NetworkId;
 use sluice_core::checksum;
 use sluice_core::drop::DropReason;
+use sluice_core::flow::FlowHasher;
 use sluice_core::fragments::FragmentKey;
 use sluice_core::guard::Attachment;
 use sluice_core::judge::{Crossing, Established, FlowOf, Judge, Verdict};
@@ -42,33 +43,75 @@ pub(crate) struct Route {
     pub(crate) to: Attachment,
 }
 
+/// What a frame is, read once for all that follows.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) from: PortId,
+    packet: Packet,
+    network: NetworkId,
+    pub(crate) flow: Option<FlowOf>,
+}
+
 /// A packet, the network and the flow that it is on, and who sent it.
 pub(crate) struct Context<'a> {
     pub(crate) scene: &'a Scene,
     pub(crate) from: PortId,
     port: &'a Port,
-    packet: Packet,
+    packet: &'a Packet,
     network: NetworkId,
-    pub(crate) flow: Option<FlowOf>,
-    pub(crate) fragment: Option<(FragmentKey, Fragment)>,
+    pub(crate) flow: Option<&'a FlowOf>,
+}
+
+impl Reading {
+    /// The datagram that the packet is a part of, if it is a fragment.
+    #[inline]
+    fn fragment(&self) -> Option<(FragmentKey, Fragment)> {
+        self.packet.ip().and_then(|ip| FragmentKey::of(self.network, ip))
+    }
+
+    #[inline]
+    pub(crate) fn is_fragment(&self) -> bool {
+        self.packet.ip().is_some_and(|ip| ip.fragment.is_some())
+    }
+
+    /// What decides which worker owns it: the hash of its datagram or of its flow.
+    #[inline]
+    fn hash(&self, hasher: &FlowHasher) -> Option<u64> {
+        match self.fragment() {
+            Some((key, _)) => Some(hasher.hash(&key)),
+            None => self.flow.as_ref().map(|flow| flow.hash),
+        }
+    }
+
+    /// What it is in a scene; `None` if the port that it came from is not there any more.
+    #[inline]
+    pub(crate) fn within<'a>(&'a self, scene: &'a Scene) -> Option<Context<'a>> {
+        let Self { from, packet, network, flow } = self;
+        let port = scene.port(*from)?;
+        Some(Context { scene, from: *from, port, packet, network: *network, flow: flow.as_ref() })
+    }
 }
 
 impl<'a> Context<'a> {
-    fn crossing(&self, to: Attachment) -> Crossing<'_> {
+    fn crossing(&self, to: Attachment) -> Crossing<'a> {
         let from = self.scene.attachment(self.from);
-        let (network, packet, flow) = (self.network, &self.packet, self.flow.as_ref());
-        Crossing { network, from, to, packet, flow }
+        Crossing { network: self.network, from, to, packet: self.packet, flow: self.flow }
     }
 
     fn judge(&self, established: Established, midstream: bool, now: Time) -> Judge<'a> {
         let Scene { table, residents, .. } = self.scene;
         Judge { table, residents, established, midstream, now }
     }
+
+    /// The datagram that the packet is a part of, if it is a fragment.
+    pub(crate) fn fragment(&self) -> Option<(FragmentKey, Fragment)> {
+        self.packet.ip().and_then(|ip| FragmentKey::of(self.network, ip))
+    }
 }
 
 impl Worker {
-    /// Takes a frame from a queue: to the owner of its flow or datagram, if that is another
-    /// worker.
+    /// Takes a frame from a queue: into the batch, or to the owner of its flow or datagram if that
+    /// is another worker.
     #[inline]
     pub(crate) fn receive(&mut self, scene: &Scene, frame: Frame, from: PortId, now: Time) {
         let frame = match frame.is_chained() {
@@ -78,19 +121,14 @@ impl Worker {
                 Err((frame, reason)) => return self.discard(scene, frame, from, reason),
             },
         };
-        let context = match self.read_whole(scene, &frame, from) {
-            Ok(context) => context,
+        let reading = match self.read_whole(scene, &frame, from) {
+            Ok(reading) => reading,
             Err(reason) => return self.discard(scene, frame, from, reason),
         };
-        let hash = match (&context.fragment, &context.flow) {
-            (Some((key, _)), _) => Some(self.hasher.hash(key)),
-            (None, flow) => flow.as_ref().map(|flow| flow.hash),
-        };
-        let owner = hash.map_or(self.index, |hash| self.owner(hash));
-        self.stages.mark(Stage::Parse, 1);
+        let owner = reading.hash(&self.hasher).map_or(self.index, |hash| self.owner(hash));
         if owner == self.index {
-            self.proceed(&context, frame, now);
-        } else if let Err(reason) = self.guard(&context, now) {
+            self.batch.push(frame, reading);
+        } else if let Err(reason) = self.guard(&reading, scene, now) {
             // A flood of lies takes no room in anybody's inbox.
             self.discard(scene, frame, from, reason);
         } else {
@@ -98,40 +136,29 @@ impl Worker {
         }
     }
 
-    /// Judges a frame of a flow or datagram that this worker owns.
-    pub(crate) fn judge(&mut self, scene: &Scene, frame: Frame, from: PortId, now: Time) {
+    /// Takes a frame of a flow or datagram that this worker owns from its inbox into the batch.
+    pub(crate) fn take_over(&mut self, scene: &Scene, frame: Frame, from: PortId) {
         match self.read(scene, &frame, from) {
-            Ok(context) => {
-                self.stages.mark(Stage::Parse, 1);
-                self.proceed(&context, frame, now);
-            }
+            Ok(reading) => self.batch.push(frame, reading),
             Err(reason) => self.discard(scene, frame, from, reason),
         }
     }
 
-    fn guard(&self, context: &Context<'_>, now: Time) -> Verdict {
+    #[inline]
+    pub(crate) fn guard(&self, reading: &Reading, scene: &Scene, now: Time) -> Verdict {
+        let context = reading.within(scene).ok_or(DropReason::PortGone)?;
         let judge = context.judge(self.established, self.midstream, now);
-        let from = context.scene.attachment(context.from);
-        judge.guard(context.network, from, &context.packet)
+        judge.guard(context.network, scene.attachment(context.from), context.packet)
     }
 
+    /// Reads what a frame is.
     #[inline]
-    fn proceed(&mut self, context: &Context<'_>, frame: Frame, now: Time) {
-        if context.fragment.is_some() {
-            return self.fragment(context, frame, now);
-        }
-        let way = self.way(context, frame.packet_len(), now);
-        self.send_on_its_way(context, frame, way, now);
-    }
-
-    /// Reads what a frame is, once for all that follows.
-    #[inline]
-    pub(crate) fn read<'a>(
+    pub(crate) fn read(
         &self,
-        scene: &'a Scene,
+        scene: &Scene,
         frame: &Frame,
         from: PortId,
-    ) -> Result<Context<'a>, DropReason> {
+    ) -> Result<Reading, DropReason> {
         let port = scene.port(from).ok_or(DropReason::PortGone)?;
         let packet = chained::read(frame, Packet::parse_pieces)?;
         let network = port.network_of(packet.vlan).ok_or(match packet.vlan {
@@ -139,26 +166,25 @@ impl Worker {
             _ => DropReason::ForeignVlan,
         })?;
         let flow = packet.ip().and_then(|ip| FlowOf::new(network, ip, &self.hasher));
-        let fragment = packet.ip().and_then(|ip| FragmentKey::of(network, ip));
-        Ok(Context { scene, from, port, packet, network, flow, fragment })
+        Ok(Reading { from, packet, network, flow })
     }
 
     /// Reads a frame that has just come, and checks that nothing damaged it on the way.
     #[inline]
-    fn read_whole<'a>(
+    fn read_whole(
         &self,
-        scene: &'a Scene,
+        scene: &Scene,
         frame: &Frame,
         from: PortId,
-    ) -> Result<Context<'a>, DropReason> {
-        let context = self.read(scene, frame, from)?;
-        let partial = context.port.spec.partial_checksums;
+    ) -> Result<Reading, DropReason> {
+        let reading = self.read(scene, frame, from)?;
+        let partial = scene.port(from).is_some_and(|port| port.spec.partial_checksums);
         let is_whole =
             |ip| chained::read(frame, |pieces| checksum::is_whole_in(pieces, ip, partial));
-        if self.verify_checksums && !context.packet.ip().is_none_or(is_whole) {
+        if self.verify_checksums && !reading.packet.ip().is_none_or(is_whole) {
             return Err(DropReason::BadChecksum);
         }
-        Ok(context)
+        Ok(reading)
     }
 
     /// The worker that owns what has this hash.
@@ -192,7 +218,17 @@ impl Worker {
         now: Time,
     ) -> Result<Way, DropReason> {
         let route = self.route(context, len, now)?;
-        self.stages.mark(Stage::Forward, 1);
+        self.judge(context, route, now)
+    }
+
+    /// Where a packet goes that takes a route, by connections and policy.
+    #[inline]
+    pub(crate) fn judge(
+        &mut self,
+        context: &Context<'_>,
+        route: Route,
+        now: Time,
+    ) -> Result<Way, DropReason> {
         if !matches!(route.way, Way::Everybody) {
             let crossing = context.crossing(route.to);
             let judge = context.judge(self.established, self.midstream, now);
@@ -220,8 +256,20 @@ impl Worker {
     }
 
     /// Where a packet would go by guard and forwarding; one for everybody is judged here.
-    #[inline]
     pub(crate) fn route(
+        &mut self,
+        context: &Context<'_>,
+        len: usize,
+        now: Time,
+    ) -> Result<Route, DropReason> {
+        let judge = context.judge(self.established, self.midstream, now);
+        judge.guard(context.network, context.scene.attachment(context.from), context.packet)?;
+        self.forward(context, len, now)
+    }
+
+    /// Where a guarded packet would go by forwarding; one for everybody is judged here.
+    #[inline]
+    pub(crate) fn forward(
         &mut self,
         context: &Context<'_>,
         len: usize,
@@ -229,9 +277,6 @@ impl Worker {
     ) -> Result<Route, DropReason> {
         let Context { scene, from, packet, network, .. } = context;
         let judge = context.judge(self.established, self.midstream, now);
-        let guarded = judge.guard(*network, scene.attachment(*from), packet);
-        self.stages.mark(Stage::Guard, 1);
-        guarded?;
         self.note_source(context, now)?;
         if packet.destination.is_group() {
             judge.group(*network, packet)?;
@@ -282,7 +327,7 @@ impl Worker {
 
     fn transmit(&mut self, context: &Context<'_>, mut frame: Frame, to: PortId) {
         if context.port.spec.partial_checksums {
-            chained::complete_checksum(&mut frame, &context.packet);
+            chained::complete_checksum(&mut frame, context.packet);
         }
         self.retag_and_enqueue(context, frame, to);
     }
@@ -301,7 +346,7 @@ impl Worker {
     /// Sends a copy to each port that may have one, the frame itself to the last.
     fn flood(&mut self, context: &Context<'_>, mut frame: Frame, now: Time, to_pods: bool) {
         if context.port.spec.partial_checksums {
-            chained::complete_checksum(&mut frame, &context.packet);
+            chained::complete_checksum(&mut frame, context.packet);
         }
         let mut last = None;
         let mut reason = DropReason::UnknownDestination;
@@ -359,14 +404,14 @@ impl Worker {
             to @ (Attachment::Uplink | Attachment::Host) if !to_pods => {
                 // What is for the node does not leave it.
                 judge
-                    .may_try(context.network, to, &context.packet)
+                    .may_try(context.network, to, context.packet)
                     .map_or_else(Flood::Refused, |()| Flood::Yes)
             }
             Attachment::Uplink | Attachment::Host => Flood::Yes,
             Attachment::Pod { endpoint: Some(endpoint), .. } if to_pods => {
                 let from = scene.attachment(context.from);
                 judge
-                    .admits_group(context.network, from, endpoint, &context.packet)
+                    .admits_group(context.network, from, endpoint, context.packet)
                     .map_or_else(Flood::Refused, |()| Flood::Yes)
             }
             Attachment::Pod { .. } => Flood::No,

@@ -12,7 +12,7 @@ use sluice_core::time::Time;
 use sluice_xdp::Frame;
 
 use crate::desk::Handover;
-use crate::forward::Context;
+use crate::forward::{Context, Reading};
 use crate::port::PortId;
 use crate::scene::Scene;
 use crate::waiting::{PATIENCE, Waiting};
@@ -61,7 +61,7 @@ impl Worker {
         len: usize,
         now: Time,
     ) -> Result<Noted, DropReason> {
-        let (key, fragment) = context.fragment.ok_or(DropReason::FragmentWithoutFirst)?;
+        let (key, fragment) = context.fragment().ok_or(DropReason::FragmentWithoutFirst)?;
         let route = self.route(context, len, now)?;
         let from = context.scene.attachment(context.from);
         let account = from.account().or(route.to.account()).unwrap_or(Account::OUTSIDE);
@@ -76,7 +76,7 @@ impl Worker {
         datagram: DatagramId,
         now: Time,
     ) {
-        let owner = context.flow.as_ref().map_or(self.index, |flow| self.owner(flow.hash));
+        let owner = context.flow.map_or(self.index, |flow| self.owner(flow.hash));
         if owner == self.index {
             let admitted = self.judge_first(context, frame, now);
             return self.settle(context.scene, &datagram, admitted, now);
@@ -112,7 +112,8 @@ impl Worker {
         asker: usize,
         now: Time,
     ) {
-        let admitted = match self.read(scene, &frame, from) {
+        let reading = self.read(scene, &frame, from);
+        let admitted = match within(&reading, scene) {
             Ok(context) => self.judge_first(&context, frame, now),
             Err(reason) => {
                 self.discard(scene, frame, from, reason);
@@ -144,7 +145,8 @@ impl Worker {
         part: Result<Part, DropReason>,
         now: Time,
     ) {
-        let context = match self.read(scene, &frame, from) {
+        let reading = self.read(scene, &frame, from);
+        let context = match within(&reading, scene) {
             Ok(context) => context,
             Err(reason) => return self.discard(scene, frame, from, reason),
         };
@@ -165,4 +167,12 @@ impl Worker {
         }
         self.fragments.expire(now, EXPIRE_BUDGET);
     }
+}
+
+fn within<'a>(
+    reading: &'a Result<Reading, DropReason>,
+    scene: &'a Scene,
+) -> Result<Context<'a>, DropReason> {
+    let reading = reading.as_ref().map_err(|reason| *reason)?;
+    reading.within(scene).ok_or(DropReason::PortGone)
 }

@@ -17,6 +17,7 @@
 //! equal sent and dropped.
 
 #[cfg(not(all(test, loom)))]
+mod batch;
 mod bell;
 pub mod capture;
 mod chained;

@@ -16,6 +16,7 @@ use sluice_core::judge::Established;
 use sluice_core::time::Time;
 use sluice_xdp::{Frame, FramePool};
 
+use crate::batch::Batch;
 use crate::capture::Dropped;
 use crate::clock::Clock;
 use crate::desk::{Command, Handover, INBOX_LEN, Shared, Slice};
@@ -29,7 +30,7 @@ use crate::sync::{Listener, Receiver};
 use crate::waiting::WaitingRoom;
 
 /// Frames taken from one queue, or from the inbox, before the next one's turn.
-pub(crate) const BATCH_LEN_MAX: usize = 64;
+pub(crate) const BATCH_LEN_MAX: usize = sluice_core::conntrack::BATCH_LEN_MAX;
 
 /// Frames that gather for one queue before they are sent within a turn.
 const TX_LEN_MAX: usize = 256;
@@ -81,7 +82,8 @@ pub struct Worker {
     /// The place in `queues` of the first queue of each port that sends, by the port's number.
     own: Vec<Option<usize>>,
     commands: Receiver<Command>,
-    batch: Vec<Frame>,
+    received: Vec<Frame>,
+    pub(crate) batch: Batch,
     listener: Listener,
     /// Workers whose inbox this one has put something into during the turn.
     to_wake: u64,
@@ -132,7 +134,8 @@ impl Worker {
             queues: Vec::new(),
             own: Vec::new(),
             commands: start.commands,
-            batch: Vec::with_capacity(BATCH_LEN_MAX),
+            received: Vec::with_capacity(BATCH_LEN_MAX),
+            batch: Batch::new(),
             listener,
             to_wake: 0,
             expiring: false,
@@ -309,24 +312,31 @@ impl Worker {
         // At most what an inbox holds: others fill it while it is emptied.
         let mut count = 0;
         while count < INBOX_LEN {
-            let handover = desk.inbox.pop();
-            self.stages.mark(Stage::Io, 0);
+            let Some(handover) = desk.inbox.pop() else { break };
+            count += 1;
             match handover {
-                Some(Handover::Judge { frame, from }) => self.judge(scene, frame, from, now),
-                Some(Handover::JudgeFirst { frame, from, datagram, asker }) => {
+                Handover::Judge { frame, from } => {
+                    self.take_over(scene, frame, from);
+                    if self.batch.is_full() {
+                        self.judge_batch(scene, now);
+                    }
+                }
+                Handover::JudgeFirst { frame, from, datagram, asker } => {
+                    // What came before it may be of the same flow.
+                    self.judge_batch(scene, now);
                     self.answer(scene, frame, from, datagram, asker, now);
                 }
-                Some(Handover::Settle { datagram, admitted }) => {
+                Handover::Settle { datagram, admitted } => {
+                    self.judge_batch(scene, now);
                     self.settle(scene, &datagram, admitted, now);
                 }
-                Some(Handover::Send { frame, to }) => match scene.port(to) {
+                Handover::Send { frame, to } => match scene.port(to) {
                     Some(_) => self.enqueue(scene, frame, to),
                     None => self.discard_without_port(frame),
                 },
-                None => break,
             }
-            count += 1;
         }
+        self.judge_batch(scene, now);
         count
     }
 
@@ -339,23 +349,24 @@ impl Worker {
             tracing::debug!(%error, "a queue did not send");
         }
         queue.io.refill(&mut self.pool);
-        let mut batch = std::mem::take(&mut self.batch);
-        let count = queue.io.receive(&mut batch, BATCH_LEN_MAX);
+        let mut received = std::mem::take(&mut self.received);
+        let count = queue.io.receive(&mut received, BATCH_LEN_MAX);
         let from = queue.port;
         match scene.port(from).and_then(|port| port.counters(self.index)) {
             Some(counters) if count > 0 => {
                 counters.rx_frames.add(count as u64);
-                counters.rx_bytes.add(batch.iter().map(|frame| frame.packet_len() as u64).sum());
+                counters.rx_bytes.add(received.iter().map(|frame| frame.packet_len() as u64).sum());
             }
             Some(_) => {}
             // The port is being removed: what still comes in was never received.
-            None => batch.drain(..).for_each(|frame| self.pool.put(frame)),
+            None => received.drain(..).for_each(|frame| self.pool.put(frame)),
         }
         self.stages.mark(Stage::Io, 0);
-        for frame in batch.drain(..) {
+        for frame in received.drain(..) {
             self.receive(scene, frame, from, now);
         }
-        self.batch = batch;
+        self.received = received;
+        self.judge_batch(scene, now);
         count
     }
 

@@ -1,0 +1,121 @@
+//! A batch of frames on their way through a worker, stage by stage.
+//!
+//! ```text
+//! read each --> guard each --> forward each --> touch all their connections --> judge and send each
+//! ```
+//!
+//! Each stage does one thing for all frames before the next begins. So its instructions and what
+//! it reads are still in the cache for the second frame, and memory that is far away, which is
+//! what a connection among many is, is waited for once and not frame by frame. Connections are
+//! followed and frames are sent in the order in which they came.
+
+use sluice_core::drop::DropReason;
+use sluice_core::judge::Verdict;
+use sluice_core::time::Time;
+use sluice_xdp::Frame;
+
+use crate::forward::{Reading, Route};
+use crate::scene::Scene;
+use crate::stages::Stage;
+use crate::worker::{BATCH_LEN_MAX, Worker};
+
+/// Frames that have been read, and what each stage has come to for each of them. Nothing is in it
+/// between turns.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    frames: Vec<Frame>,
+    readings: Vec<Reading>,
+    guarded: Vec<Verdict>,
+    /// No route for a fragment: it is noted first, and may have to wait for others.
+    routes: Vec<Result<Option<Route>, DropReason>>,
+    hashes: Vec<u64>,
+}
+
+impl Batch {
+    /// An empty batch, with the memory that it will ever need.
+    pub(crate) fn new() -> Self {
+        Self {
+            frames: Vec::with_capacity(BATCH_LEN_MAX),
+            readings: Vec::with_capacity(BATCH_LEN_MAX),
+            guarded: Vec::with_capacity(BATCH_LEN_MAX),
+            routes: Vec::with_capacity(BATCH_LEN_MAX),
+            hashes: Vec::with_capacity(BATCH_LEN_MAX),
+        }
+    }
+
+    /// Adds a frame of a flow or datagram that the worker owns.
+    #[inline]
+    pub(crate) fn push(&mut self, frame: Frame, reading: Reading) {
+        self.frames.push(frame);
+        self.readings.push(reading);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.frames.len() >= BATCH_LEN_MAX
+    }
+
+    fn clear(&mut self) {
+        self.frames.clear();
+        self.readings.clear();
+        self.guarded.clear();
+        self.routes.clear();
+        self.hashes.clear();
+    }
+}
+
+impl Worker {
+    /// Judges what has been read, and sends it on its way.
+    pub(crate) fn judge_batch(&mut self, scene: &Scene, now: Time) {
+        let count = self.batch.frames.len();
+        if count == 0 {
+            return;
+        }
+        self.stages.mark(Stage::Parse, count);
+        let mut batch = std::mem::take(&mut self.batch);
+        let Batch { frames, readings, guarded, routes, hashes } = &mut batch;
+
+        guarded.extend(readings.iter().map(|reading| self.guard(reading, scene, now)));
+        self.stages.mark(Stage::Guard, count);
+
+        for ((frame, reading), guarded) in frames.iter().zip(&*readings).zip(&*guarded) {
+            routes.push(guarded.and_then(|()| self.route_of(reading, frame, scene, now)));
+        }
+        self.stages.mark(Stage::Forward, count);
+
+        hashes.extend(readings.iter().filter_map(|reading| Some(reading.flow.as_ref()?.hash)));
+        self.connections.warm(hashes);
+        self.stages.mark(Stage::Conntrack, 0);
+
+        for ((frame, reading), route) in frames.drain(..).zip(&*readings).zip(&*routes) {
+            let Some(context) = reading.within(scene) else {
+                self.discard_without_port(frame);
+                continue;
+            };
+            match *route {
+                Ok(Some(route)) => {
+                    let way = self.judge(&context, route, now);
+                    self.send_on_its_way(&context, frame, way, now);
+                }
+                Ok(None) => self.fragment(&context, frame, now),
+                Err(reason) => self.discard(scene, frame, reading.from, reason),
+            }
+        }
+        batch.clear();
+        self.batch = batch;
+    }
+
+    #[inline]
+    fn route_of(
+        &mut self,
+        reading: &Reading,
+        frame: &Frame,
+        scene: &Scene,
+        now: Time,
+    ) -> Result<Option<Route>, DropReason> {
+        if reading.is_fragment() {
+            return Ok(None);
+        }
+        let context = reading.within(scene).ok_or(DropReason::PortGone)?;
+        self.forward(&context, frame.packet_len(), now).map(Some)
+    }
+}
