@@ -33,6 +33,18 @@ pub(crate) struct Sighting {
     pub(crate) port: PortId,
 }
 
+/// A MAC on a network, in one word: two are looked up a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Station(u64);
+
+impl Station {
+    #[inline]
+    fn new(network: NetworkId, Mac([a, b, c, d, e, f]): Mac) -> Self {
+        let [high, low] = network.0.to_be_bytes();
+        Self(u64::from_be_bytes([high, low, a, b, c, d, e, f]))
+    }
+}
+
 /// What is known of a MAC.
 #[derive(Debug, Clone)]
 enum Entry {
@@ -43,7 +55,7 @@ enum Entry {
 /// Which port each MAC of each network is behind.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fdb {
-    entries: HashMap<(NetworkId, Mac), Entry, ahash::RandomState>,
+    entries: HashMap<Station, Entry, ahash::RandomState>,
     /// Entries learned from uplinks.
     learned_len: usize,
 }
@@ -63,7 +75,7 @@ impl Fdb {
     /// The port that `mac` is behind.
     #[inline]
     pub(crate) fn find(&self, network: NetworkId, mac: Mac) -> Option<PortId> {
-        match self.entries.get(&(network, mac))? {
+        match self.entries.get(&Station::new(network, mac))? {
             Entry::Static(port) | Entry::Learned { port, .. } => Some(*port),
         }
     }
@@ -71,7 +83,7 @@ impl Fdb {
     /// Compares where a frame came from with what is known of its source, and keeps that alive.
     #[inline]
     pub(crate) fn check_source(&self, sighting: Sighting, now: Time) -> SourceCheck {
-        match self.entries.get(&(sighting.network, sighting.mac)) {
+        match self.entries.get(&Station::new(sighting.network, sighting.mac)) {
             Some(Entry::Static(port)) if *port == sighting.port => SourceCheck::Known,
             Some(Entry::Static(_)) => SourceCheck::Stolen,
             Some(Entry::Learned { port, last_used, .. }) if *port == sighting.port => {
@@ -88,7 +100,7 @@ impl Fdb {
     /// Binds a pod's MAC to its port.
     pub(crate) fn bind(&mut self, network: NetworkId, mac: Mac, port: PortId) {
         if let Some(Entry::Learned { is_host: false, .. }) =
-            self.entries.insert((network, mac), Entry::Static(port))
+            self.entries.insert(Station::new(network, mac), Entry::Static(port))
         {
             self.learned_len -= 1;
         }
@@ -97,7 +109,7 @@ impl Fdb {
     /// Learns where a station is, on a host port or on an uplink. Returns whether that changed
     /// anything.
     pub(crate) fn learn(&mut self, sighting: Sighting, is_host: bool, now: Time) -> bool {
-        let key = (sighting.network, sighting.mac);
+        let key = Station::new(sighting.network, sighting.mac);
         let was_from_uplink = match self.entries.get(&key) {
             Some(Entry::Static(_)) => return false,
             Some(Entry::Learned { port, .. }) if *port == sighting.port => return false,
