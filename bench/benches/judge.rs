@@ -22,8 +22,8 @@ use sluice_core::judge::{Crossing, Established, FlowOf, Judge};
 use sluice_core::packet::Packet;
 use sluice_core::ports::{PortMatch, PortSet, Rank, UDP};
 use sluice_core::table::{
-    Action, Endpoint, EndpointId, GroupId, Identity, IdentityId, PolicyId, PolicySet, RuleRef,
-    Table, Tiers,
+    Action, Endpoint, EndpointId, GroupId, Identity, IdentityId, PolicyId, PolicySet,
+    PolicySetParts, RuleRef, Table, Tiers,
 };
 use sluice_core::time::Time;
 
@@ -92,15 +92,14 @@ fn table(other_pods: u32, policies: u32) -> Table {
     let dns = Arc::new(PortSet::new(&[dns]));
     for n in 0..policies.max(2) {
         // The two pods that talk are in one group; the identities of the others have no pods.
-        let set = PolicySet {
+        let set = PolicySet::new(&PolicySetParts {
             policies: vec![PolicyId(n)],
             rules: vec![RuleRef { policy: PolicyId(n), index: 0, action: Action::Accept }],
             by_group: vec![(GroupId(0), Arc::clone(&dns))],
-            ..PolicySet::default()
-        };
-        let tiers = Tiers { network_policy: Some(Arc::new(set)), ..Tiers::default() };
-        let groups = Arc::from([GroupId(0)]);
-        let identity = Identity { groups, egress: tiers.clone(), ingress: tiers };
+            ..PolicySetParts::default()
+        });
+        let tiers = Tiers { network_policy: Some(set), ..Tiers::default() };
+        let identity = Identity::new(&[GroupId(0)], tiers.clone(), tiers);
         edit.set_identity(IdentityId(n), Some(identity));
     }
     edit.finish(1)

@@ -9,7 +9,7 @@ use sluice_core::blocks::{Block, BlockId, BlockTrie};
 use sluice_core::ports::{PortMatch, PortSet, Rank, SCTP, TCP, UDP};
 use sluice_core::table::{
     Action, Edit, Endpoint, EndpointId, GroupId, Identity, IdentityId, Node, NodeId, PolicyId,
-    PolicySet, RuleRef, Table, Tiers,
+    PolicySet, PolicySetParts, RuleRef, Table, Tiers,
 };
 
 /// A network whose pods and stations have addresses of the first one, too.
@@ -88,8 +88,8 @@ pub(crate) fn edit(number: u8) -> Edit {
     let mut edit = Table::empty().edit();
     for ((name, host), id) in PODS.iter().zip(0..) {
         let [egress, ingress] = tiers(number, *host);
-        let groups = Arc::from([GroupId(id)]);
-        edit.set_identity(IdentityId(id), Some(Identity { groups, egress, ingress }));
+        let identity = Identity::new(&[GroupId(id)], egress, ingress);
+        edit.set_identity(IdentityId(id), Some(identity));
         let addresses = match (*host, number) {
             (Host::SERVER, 2 | 6) | (Host::LATE, 0..=2) | (Host::TWIN, 1) => continue,
             (Host::LATE, 6) => Host::SERVER.addresses(),
@@ -143,13 +143,13 @@ fn tiers(number: u8, host: Host) -> [Tiers; 2] {
 /// NetworkPolicies that admit these ports of a group and of the block outside, if any.
 fn isolated(admitted: Option<(GroupId, PortSet)>) -> Tiers {
     let ports = admitted.map(|(peer, ports)| (peer, Arc::new(ports)));
-    let set = PolicySet {
+    let set = PolicySet::new(&PolicySetParts {
         rules: vec![rule(0, Action::Accept)],
         by_group: ports.iter().cloned().collect(),
         by_block: ports.into_iter().map(|(_, ports)| (OUTSIDE_BLOCK, ports)).collect(),
-        ..PolicySet::default()
-    };
-    Tiers { network_policy: Some(Arc::new(set)), ..Tiers::default() }
+        ..PolicySetParts::default()
+    });
+    Tiers { network_policy: Some(set), ..Tiers::default() }
 }
 
 /// The Admin tier denies UDP 81 and accepts TCP 82 to 84, the Baseline tier denies the rest.
@@ -161,7 +161,8 @@ fn tiered() -> Tiers {
     let rest = PortSet::new(&[(PortMatch::Any, Rank(0))]);
     let set = |rules, ports| {
         let any_peer = Some(Arc::new(ports));
-        Some(Arc::new(PolicySet { rules, any_peer, ..PolicySet::default() }))
+        let parts = PolicySetParts { rules, any_peer, ..PolicySetParts::default() };
+        Some(PolicySet::new(&parts))
     };
     Tiers {
         admin: set(vec![rule(0, Action::Deny), rule(1, Action::Accept)], admin),

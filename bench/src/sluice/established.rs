@@ -12,7 +12,8 @@ use sluice_core::judge::{self, Crossing, FlowOf, Judge};
 use sluice_core::packet::{Packet, Ports, Transport};
 use sluice_core::ports::{PortMatch, PortSet, Rank};
 use sluice_core::table::{
-    Action, Endpoint, EndpointId, Identity, IdentityId, PolicyId, PolicySet, RuleRef, Table, Tiers,
+    Action, Endpoint, EndpointId, Identity, IdentityId, PolicyId, PolicySet, PolicySetParts,
+    RuleRef, Table, Tiers,
 };
 use sluice_core::time::Time;
 
@@ -160,13 +161,13 @@ fn table() -> Table {
         edit.set_endpoint(EndpointId(pod), Some(endpoint));
     }
     let dns = (PortMatch::Range { protocol: UDP, first: DNS, last: DNS }, Rank(0));
-    let set = PolicySet {
+    let set = PolicySet::new(&PolicySetParts {
         policies: vec![PolicyId(0)],
         rules: vec![RuleRef { policy: PolicyId(0), index: 0, action: Action::Accept }],
         any_peer: Some(Arc::new(PortSet::new(&[dns]))),
-        ..PolicySet::default()
-    };
-    let ingress = Tiers { network_policy: Some(Arc::new(set)), ..Tiers::default() };
-    edit.set_identity(IdentityId(0), Some(Identity { ingress, ..Identity::default() }));
+        ..PolicySetParts::default()
+    });
+    let ingress = Tiers { network_policy: Some(set), ..Tiers::default() };
+    edit.set_identity(IdentityId(0), Some(Identity::new(&[], Tiers::default(), ingress)));
     edit.finish(REVISION)
 }

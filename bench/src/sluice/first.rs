@@ -10,11 +10,11 @@ use sluice_core::conntrack::Connections;
 use sluice_core::flow::FlowHasher;
 use sluice_core::judge::FlowOf;
 use sluice_core::packet::Packet;
-use sluice_core::policy::Attempt;
+use sluice_core::policy::{Attempt, BATCH_MAX};
 use sluice_core::ports::{PortMatch, PortSet, Rank};
 use sluice_core::table::{
-    Action, Endpoint, EndpointId, GroupId, Identity, IdentityId, PolicyId, PolicySet, RuleRef,
-    Table, Tiers,
+    Action, Endpoint, EndpointId, GroupId, Identity, IdentityId, PolicyId, PolicySet,
+    PolicySetParts, RuleRef, Table, Tiers,
 };
 use sluice_core::time::Time;
 
@@ -30,6 +30,10 @@ pub(crate) struct First {
     table: Table,
     hasher: FlowHasher,
     connections: Connections,
+    asked: Vec<Attempt>,
+    /// By number of an attempt: its frame's place in the batch.
+    places: Vec<usize>,
+    answers: Vec<u64>,
 }
 
 impl First {
@@ -39,38 +43,56 @@ impl First {
         for number in 0..cluster.count {
             open(&mut connections, &hasher, number)?;
         }
-        Ok(Self { table: table(cluster)?, hasher, connections })
+        let (asked, places, answers) = Default::default();
+        Ok(Self { table: table(cluster)?, hasher, connections, asked, places, answers })
     }
 
     /// Judges whole frames, from their bytes to the verdict: parse, connection (there is none),
-    /// policy of both ends. Remembers none of them, so that every packet is a first one. Returns
-    /// the digest of the verdicts, which goes on from `digest`.
+    /// policy of both ends; in batches, as they come from a queue. Remembers none of them, so that
+    /// every packet is a first one. Returns the digest of the verdicts, which goes on from
+    /// `digest`.
     pub(crate) fn judge(&mut self, mut digest: u64, frames: &Frames) -> u64 {
-        for frame in frames.iter() {
-            digest = answer(digest, self.judge_one(frame));
+        let mut frames = frames.iter().peekable();
+        while frames.peek().is_some() {
+            self.asked.clear();
+            self.places.clear();
+            self.answers.clear();
+            for frame in frames.by_ref().take(BATCH_MAX) {
+                match self.asked_by(frame) {
+                    Ok(attempt) => {
+                        self.places.push(self.answers.len());
+                        self.asked.push(attempt);
+                        self.answers.push(0);
+                    }
+                    Err(answer) => self.answers.push(answer),
+                }
+            }
+            let Self { table, asked, places, answers, .. } = self;
+            table.decide_each(asked, |number, decision| {
+                let place = places.get(number).and_then(|place| answers.get_mut(*place));
+                place.into_iter().for_each(|answer| *answer = decision.allows().into());
+            });
+            digest = self.answers.iter().fold(digest, |digest, it| answer(digest, *it));
         }
         digest
     }
 
-    /// 1 if it is allowed, 0 if not; 2 if it is known.
-    fn judge_one(&mut self, frame: &[u8]) -> u64 {
-        let Ok(packet) = Packet::parse(frame) else { return 0 };
-        let Some(ip) = packet.ip().filter(|ip| checksum::is_whole(frame, ip, false)) else {
-            return 0;
-        };
-        let Some(flow) = FlowOf::new(NETWORK, ip, &self.hasher) else { return 0 };
+    /// What a frame asks for, or the answer to it: 0 if it is broken, 2 if it is known.
+    fn asked_by(&mut self, frame: &[u8]) -> Result<Attempt, u64> {
+        let packet = Packet::parse(frame).map_err(|_| 0u64)?;
+        let ip = packet.ip().filter(|ip| checksum::is_whole(frame, ip, false)).ok_or(0u64)?;
+        let flow = FlowOf::new(NETWORK, ip, &self.hasher).ok_or(0u64)?;
         if self.connections.find(flow.hash, &flow.key, Time(1)).is_some() {
-            return 2;
+            return Err(2);
         }
-        let attempt = Attempt {
+        Ok(Attempt {
             network: NETWORK,
             source: ip.source,
             destination: ip.destination,
             protocol: ip.protocol,
             port: ip.transport.ports().map(|ports| ports.destination),
             source_port: ip.transport.ports().map(|ports| ports.source),
-        };
-        self.table.decide(&attempt).allows().into()
+        })
     }
 }
 
@@ -78,7 +100,7 @@ impl First {
 fn table(cluster: Cluster) -> Result<Table, BenchError> {
     let https = (PortMatch::Range { protocol: UDP, first: HTTPS, last: HTTPS }, Rank(0));
     let https = Arc::new(PortSet::new(&[https]));
-    let mut sets = vec![PolicySet::default(); cluster.identities as usize];
+    let mut sets = vec![PolicySetParts::default(); cluster.identities as usize];
     let mut blocks = Vec::new();
     let mut edit = Table::empty().edit();
     for (number, peer) in (0..).zip(cluster.peers()) {
@@ -110,9 +132,8 @@ fn table(cluster: Cluster) -> Result<Table, BenchError> {
         set.rules = vec![RuleRef { policy, index: 0, action: Action::Accept }];
         set.by_group.sort_by_key(|(group, _)| *group);
         set.by_block.sort_by_key(|(block, _)| *block);
-        let ingress = Tiers { network_policy: Some(Arc::new(set)), ..Tiers::default() };
-        let groups = Arc::from([GroupId(number)]);
-        let identity = Identity { groups, ingress, egress: Tiers::default() };
+        let ingress = Tiers { network_policy: Some(PolicySet::new(&set)), ..Tiers::default() };
+        let identity = Identity::new(&[GroupId(number)], Tiers::default(), ingress);
         edit.set_identity(IdentityId(number), Some(identity));
     }
     Ok(edit.finish(1))

@@ -352,13 +352,13 @@ impl Scene<'_> {
     ) -> impl Iterator<Item = &'a PolicySet> {
         let party = self.table.party(NetworkId::DEFAULT, pod);
         let identity = self.table.identity_of(party);
-        tiers.iter().filter_map(move |tier| identity?.tiers(direction).of(*tier))
+        tiers.iter().filter_map(move |tier| identity?.set(direction, *tier))
     }
 
     /// The policies that select a pod: `a`, `a or b`, `a, b or c`.
     fn policies(&self, pod: IpAddr, direction: Direction, tiers: &[Tier]) -> String {
-        let ids = self.sets(pod, direction, tiers).flat_map(|set| &set.policies);
-        let names: Vec<&str> = ids.map(|&id| self.policy_name(id)).collect();
+        let ids = self.sets(pod, direction, tiers).flat_map(PolicySet::policies);
+        let names: Vec<&str> = ids.map(|id| self.policy_name(id)).collect();
         match names.split_last() {
             Some((last, [])) => (*last).to_owned(),
             Some((last, others)) => format!("{} or {last}", others.join(", ")),

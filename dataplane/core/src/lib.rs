@@ -33,6 +33,7 @@
 
 pub mod address;
 pub mod blocks;
+mod buckets;
 pub mod checksum;
 pub mod classifier;
 pub mod conntrack;

@@ -14,7 +14,11 @@
 //!
 //! Nodes and addresses outside the cluster have no policy of their own.
 
+mod batch;
+
 use std::net::IpAddr;
+
+pub use batch::BATCH_MAX;
 
 use crate::address::NetworkId;
 use crate::classifier::Key;
@@ -22,7 +26,7 @@ use crate::packet::Ports;
 use crate::ports::Protocol;
 use crate::table::set::Asked;
 use crate::table::{
-    AccessDenied, Action, Direction, EndpointId, Party, PolicySet, RuleRef, Table, Tier,
+    AccessDenied, Action, Direction, EndpointId, GroupId, Holder, RuleRef, Table, Tier,
 };
 
 /// The first packet of a connection, reduced to what policies speak of.
@@ -76,6 +80,15 @@ pub enum Reason {
     NoRule,
 }
 
+/// Who holds the addresses of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Who asks.
+    pub source: Holder,
+    /// Who is asked.
+    pub destination: Holder,
+}
+
 impl Decision {
     /// Whether no access list denies and both ends allow.
     #[inline]
@@ -99,9 +112,25 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn decide(&self, attempt: &Attempt) -> Decision {
-        let source = self.party(attempt.network, attempt.source);
-        let destination = self.party(attempt.network, attempt.destination);
-        if let Some(reason) = self.always_allowed(source, destination) {
+        self.decide_between(attempt, &self.ends(attempt))
+    }
+
+    /// Who holds the addresses of an attempt.
+    #[inline]
+    #[must_use]
+    pub fn ends(&self, attempt: &Attempt) -> Ends {
+        Ends {
+            source: self.holder(attempt.network, attempt.source),
+            destination: self.holder(attempt.network, attempt.destination),
+        }
+    }
+
+    /// Judges an attempt between ends that this table has named.
+    #[inline]
+    #[must_use]
+    pub fn decide_between(&self, attempt: &Attempt, ends: &Ends) -> Decision {
+        let &Ends { source, destination } = ends;
+        if let Some(reason) = always_allowed(source, destination) {
             return Decision { access: None, egress: reason, ingress: reason };
         }
         let egress =
@@ -133,62 +162,55 @@ impl Table {
     /// destination address is no pod's own.
     #[must_use]
     pub fn decide_ingress(&self, destination: EndpointId, attempt: &Attempt) -> Reason {
-        let source = self.party(attempt.network, attempt.source);
-        let destination = Party::Pod(destination);
-        self.always_allowed(source, destination).unwrap_or_else(|| {
+        let source = self.holder(attempt.network, attempt.source);
+        let destination = self.holder_of(destination);
+        always_allowed(source, destination).unwrap_or_else(|| {
             self.side(Direction::Ingress, destination, source, attempt.source, attempt)
         })
     }
 
-    fn always_allowed(&self, source: Party, destination: Party) -> Option<Reason> {
-        match (source, destination) {
-            (Party::Pod(a), Party::Pod(b)) if a == b => Some(Reason::SamePod),
-            (Party::Pod(pod), Party::Node(node)) | (Party::Node(node), Party::Pod(pod)) => {
-                (self.endpoint(pod)?.node == Some(node)).then_some(Reason::OwnNode)
-            }
-            _ => None,
-        }
-    }
-
+    #[inline]
     fn side(
         &self,
         direction: Direction,
-        subject: Party,
-        peer: Party,
+        subject: Holder,
+        peer: Holder,
         peer_address: IpAddr,
         attempt: &Attempt,
     ) -> Reason {
-        let Some(identity) = self.identity_of(subject) else { return Reason::NotAPod };
-        let tiers = identity.tiers(direction);
-        let asked = Asked {
-            groups: self.groups_of(peer),
-            address: peer_address,
-            protocol: attempt.protocol,
-            port: attempt.port,
-        };
-        let first_match = |set: &PolicySet| set.first_match(self.blocks(), &asked);
-        if let Some(reason) = tiers
-            .admin
-            .as_deref()
-            .and_then(first_match)
-            .and_then(|rule| final_of(Tier::Admin, rule))
-        {
-            return reason;
+        let groups = self.groups_of(peer);
+        let asked = Asked::new(groups, peer_address, attempt.protocol, attempt.port);
+        for (tier, set) in self.identity_or_none(subject).sets(direction) {
+            let found = set.first_match(self.blocks(), &asked);
+            let says = found.map(|found| (found.action(), found));
+            match (tier, says) {
+                (Tier::NetworkPolicy, None) => return Reason::NoRule,
+                (Tier::NetworkPolicy, Some((_, found))) | (_, Some((Action::Accept, found))) => {
+                    return Reason::Accepted(tier, set.rule(found));
+                }
+                (_, Some((Action::Deny, found))) => return Reason::Denied(tier, set.rule(found)),
+                (_, Some((Action::Pass, _)) | None) => {}
+            }
         }
-        if let Some(set) = tiers.network_policy.as_deref() {
-            return first_match(set)
-                .map_or(Reason::NoRule, |rule| Reason::Accepted(Tier::NetworkPolicy, rule));
+        if subject.identity().is_some() { Reason::Undecided } else { Reason::NotAPod }
+    }
+
+    /// The groups that somebody is in.
+    #[inline]
+    fn groups_of(&self, holder: Holder) -> &[GroupId] {
+        if holder.is_node() {
+            return holder.node().and_then(|id| self.node(id)).map_or(&[], |node| &node.groups);
         }
-        let baseline = tiers.baseline.as_deref().and_then(first_match);
-        baseline.and_then(|rule| final_of(Tier::Baseline, rule)).unwrap_or(Reason::Undecided)
+        self.identity_or_none(holder).groups()
     }
 }
 
-/// What the first rule of a tier comes to; `None` where it passes.
-fn final_of(tier: Tier, rule: RuleRef) -> Option<Reason> {
-    match rule.action {
-        Action::Accept => Some(Reason::Accepted(tier, rule)),
-        Action::Deny => Some(Reason::Denied(tier, rule)),
-        Action::Pass => None,
+/// A pod and itself; a pod and its own node.
+#[inline]
+fn always_allowed(a: Holder, b: Holder) -> Option<Reason> {
+    if a.is_pod() && a.endpoint() == b.endpoint() {
+        return Some(Reason::SamePod);
     }
+    let is_pod_and_node = (a.is_pod() & b.is_node()) | (a.is_node() & b.is_pod());
+    (is_pod_and_node && a.node() == b.node()).then_some(Reason::OwnNode)
 }

@@ -40,6 +40,14 @@ pub enum PortMatch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rank(pub u32);
 
+impl Rank {
+    /// The place that it counts to.
+    #[must_use]
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The union of what several rules speak of. Built once, never changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct PortSet {
@@ -88,6 +96,17 @@ impl PortSet {
             self.ranges.partition_point(|range| (range.protocol, range.first) <= (protocol, port));
         let range = self.ranges.get(after.checked_sub(1)?)?;
         (range.protocol == protocol && port <= range.last).then_some(range.rank)
+    }
+
+    /// The first rule that speaks of everything.
+    pub(crate) fn any(&self) -> Option<Rank> {
+        self.any
+    }
+
+    /// Disjoint ranges, sorted: protocol, first port, last port, and the first rule that speaks
+    /// of them, which comes before the one for everything.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (Protocol, u16, u16, Rank)> {
+        self.ranges.iter().map(|it| (it.protocol, it.first, it.last, it.rank))
     }
 
     /// Whether the set speaks of nothing.

@@ -13,6 +13,8 @@
 
 mod access_list;
 mod edit;
+mod identity;
+mod parties;
 pub(crate) mod set;
 
 use std::net::IpAddr;
@@ -20,7 +22,11 @@ use std::sync::Arc;
 
 pub use access_list::{AccessDenied, AccessList, AccessRule};
 pub use edit::Edit;
-pub use set::{Action, GroupId, PolicySet, RuleRef};
+pub use identity::{Identity, Tiers};
+pub use parties::Holder;
+pub use set::{Action, GroupId, PolicySet, PolicySetParts, RuleRef};
+
+use self::parties::Parties;
 
 use crate::address::NetworkId;
 use crate::blocks::BlockTrie;
@@ -75,28 +81,6 @@ pub struct Endpoint {
     pub identity: Option<IdentityId>,
     /// The node that it runs on, where it is known.
     pub node: Option<NodeId>,
-}
-
-/// What pods of one namespace with the same labels and named ports share.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// The groups that it is in, as a peer; sorted.
-    pub groups: Arc<[GroupId]>,
-    /// The policies for what it sends.
-    pub egress: Tiers,
-    /// The policies for what it receives.
-    pub ingress: Tiers,
-}
-
-/// The policies of an identity in one direction, in the order in which they are asked.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tiers {
-    /// ClusterNetworkPolicies of the Admin tier.
-    pub admin: Option<Arc<PolicySet>>,
-    /// NetworkPolicies: final where there are any.
-    pub network_policy: Option<Arc<PolicySet>>,
-    /// ClusterNetworkPolicies of the Baseline tier.
-    pub baseline: Option<Arc<PolicySet>>,
 }
 
 /// The tiers of policies.
@@ -162,7 +146,7 @@ pub struct Table {
     identities: Slots<Identity>,
     nodes: Slots<Arc<Node>>,
     policies: Slots<Arc<Policy>>,
-    parties: SharedMap<(NetworkId, IpAddr), Party>,
+    parties: Parties,
     names: SharedMap<Box<str>, EndpointId>,
     blocks: Arc<BlockTrie>,
     access_lists: Arc<[Arc<AccessList>]>,
@@ -179,7 +163,7 @@ impl Table {
             identities: Slots::new(),
             nodes: Slots::new(),
             policies: Slots::new(),
-            parties: SharedMap::new(),
+            parties: Parties::new(),
             names: SharedMap::new(),
             blocks: Arc::default(),
             access_lists: Arc::default(),
@@ -210,7 +194,37 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn party(&self, network: NetworkId, address: IpAddr) -> Party {
-        self.parties.get(&(network, address)).copied().unwrap_or(Party::External)
+        self.holder(network, address).party()
+    }
+
+    /// Who holds `address` on `network`, with what a judgement begins with. It reads one cache
+    /// line.
+    #[inline]
+    #[must_use]
+    pub fn holder(&self, network: NetworkId, address: IpAddr) -> Holder {
+        self.parties.get(network, address)
+    }
+
+    /// Reads where `address` should lie, so that [`Table::holder`] need not wait afterwards. Some
+    /// of its bits are given back, for the caller to hand to [`std::hint::black_box`]: many in
+    /// a row are read at the same time.
+    #[inline]
+    #[must_use]
+    pub fn touch(&self, network: NetworkId, address: IpAddr) -> u32 {
+        self.parties.touch(network, address)
+    }
+
+    /// The holder that a pod is; external where there is no such pod.
+    pub(crate) fn holder_of(&self, id: EndpointId) -> Holder {
+        let holder = |it: &Endpoint| Holder::pod(id, it.identity, it.node);
+        self.endpoint(id).map_or(Holder::EXTERNAL, holder)
+    }
+
+    /// The identity of a pod; for everybody else one without policies, in no group.
+    #[inline]
+    pub(crate) fn identity_or_none(&self, holder: Holder) -> &Identity {
+        const NONE: &Identity = &Identity::NONE;
+        holder.identity().and_then(|id| self.identity(id)).unwrap_or(NONE)
     }
 
     /// The endpoint with this `namespace/name`.
@@ -287,16 +301,6 @@ impl Table {
         let Party::Pod(endpoint) = party else { return None };
         self.identity(self.endpoint(endpoint)?.identity?)
     }
-
-    /// The groups that a party is in.
-    #[inline]
-    pub(crate) fn groups_of(&self, party: Party) -> &[GroupId] {
-        match party {
-            Party::Pod(_) => self.identity_of(party).map_or(&[], |identity| &identity.groups),
-            Party::Node(node) => self.node(node).map_or(&[], |node| &node.groups),
-            Party::External => &[],
-        }
-    }
 }
 
 /// Equal lists under equal numbers; who holds which address follows from them.
@@ -310,31 +314,6 @@ impl PartialEq for Table {
             && self.policies == other.policies
             && self.blocks == other.blocks
             && self.access_lists == other.access_lists
-    }
-}
-
-impl Identity {
-    /// The policies for one direction.
-    #[inline]
-    #[must_use]
-    pub fn tiers(&self, direction: Direction) -> &Tiers {
-        match direction {
-            Direction::Egress => &self.egress,
-            Direction::Ingress => &self.ingress,
-        }
-    }
-}
-
-impl Tiers {
-    /// The policies of one tier.
-    #[must_use]
-    pub fn of(&self, tier: Tier) -> Option<&PolicySet> {
-        let set = match tier {
-            Tier::Admin => &self.admin,
-            Tier::NetworkPolicy => &self.network_policy,
-            Tier::Baseline => &self.baseline,
-        };
-        set.as_deref()
     }
 }
 

@@ -16,8 +16,8 @@ use sluice_core::conntrack::state::{Exchange, State, TcpState, Timeouts};
 use sluice_core::drop::DropReason;
 use sluice_core::ports::{PortMatch, PortSet, Rank, UDP};
 use sluice_core::table::{
-    Action, Edit, Endpoint, EndpointId, Identity, IdentityId, PolicyId, PolicySet, RuleRef, Table,
-    Tiers,
+    Action, Edit, Endpoint, EndpointId, Identity, IdentityId, PolicyId, PolicySet, PolicySetParts,
+    RuleRef, Table, Tiers,
 };
 use sluice_engine::io::QueueIo;
 use sluice_engine::io::memory::{MemoryQueue, Wire};
@@ -110,13 +110,13 @@ fn pods_with(count: u8, network: NetworkId, identity: Identity) -> Edit {
 /// All pods may reach UDP 53 of each other and nothing else.
 fn dns_only(count: u8) -> Edit {
     let dns = (PortMatch::Range { protocol: UDP, first: 53, last: 53 }, Rank(0));
-    let set = PolicySet {
+    let set = PolicySet::new(&PolicySetParts {
         rules: vec![RuleRef { policy: PolicyId(0), index: 0, action: Action::Accept }],
         any_peer: Some(Arc::new(PortSet::new(&[dns]))),
-        ..PolicySet::default()
-    };
-    let ingress = Tiers { network_policy: Some(Arc::new(set)), ..Tiers::default() };
-    pods_with(count, NetworkId::DEFAULT, Identity { ingress, ..Identity::default() })
+        ..PolicySetParts::default()
+    });
+    let ingress = Tiers { network_policy: Some(set), ..Tiers::default() };
+    pods_with(count, NetworkId::DEFAULT, Identity::new(&[], Tiers::default(), ingress))
 }
 
 fn udp(from: u8, to: u8, ports: (u16, u16), payload: &[u8]) -> Vec<u8> {

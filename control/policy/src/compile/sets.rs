@@ -1,15 +1,17 @@
 //! Policy sets: what the policies that select an identity come to, in one direction and tier.
 //!
-//! Sets, blocks and port sets that are equal are stored once. Named ports are resolved on the
+//! Sets and blocks that are equal are stored once. Named ports are resolved on the
 //! destination pod: for ingress that is the subject, so the numbers that it gives are part of
 //! what tells sets apart; for egress it is the peer, so each number has a group of its own.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use sluice_core::blocks::{Block, BlockId, BlockTrie};
 use sluice_core::ports::{PortMatch, PortSet, Rank};
-use sluice_core::table::{Direction, GroupId, PolicyId, PolicySet, RuleRef, Tier, Tiers};
+use sluice_core::table::{
+    Direction, GroupId, PolicyId, PolicySet, PolicySetParts, RuleRef, Tier, Tiers,
+};
 
 use super::groups::{GroupKey, Groups, PortOfName, Regrouped, Scope};
 use super::lower::{Clause, PeerTerm, PortTerms};
@@ -47,7 +49,7 @@ struct Entry {
     key: Arc<SetKey>,
     /// How many identities have it.
     users: usize,
-    set: Arc<PolicySet>,
+    set: PolicySet,
 }
 
 /// All sets that some identity has, and what they are made of.
@@ -55,11 +57,9 @@ struct Entry {
 pub(super) struct Sets {
     sets: Slab<Entry>,
     by_key: HashMap<Arc<SetKey>, u32>,
-    port_sets: HashSet<Arc<PortSet>>,
     blocks: Slab<(Block, usize)>,
     blocks_by_key: HashMap<Block, BlockId>,
     blocks_changed: bool,
-    released: bool,
 }
 
 /// What a set refers to while it is built.
@@ -76,7 +76,7 @@ type Entries = Vec<(PortMatch, Rank)>;
 /// A policy set in the making.
 #[derive(Default)]
 struct Draft {
-    set: PolicySet,
+    parts: PolicySetParts,
     any_peer: Entries,
     by_group: BTreeMap<GroupId, Entries>,
     by_block: BTreeMap<BlockId, Entries>,
@@ -106,7 +106,7 @@ impl Sets {
             return known;
         }
         let draft = self.draft(&key, policies, world);
-        let set = Arc::new(self.finish(draft));
+        let set = draft.finish();
         let key = Arc::new(key);
         let id = self.sets.insert(Entry { key: Arc::clone(&key), users: 1, set });
         self.by_key.insert(key, id);
@@ -131,21 +131,17 @@ impl Sets {
         }
         let Some(Entry { key, set, .. }) = self.sets.remove(id) else { return };
         self.by_key.remove(&key);
-        self.released = true;
-        let in_blocks = set.by_group_in_block.iter();
-        let groups = set.by_group.iter().map(|(group, _)| *group);
-        for group in groups.chain(in_blocks.clone().map(|(_, group, _)| *group)) {
+        for group in set.groups() {
             world.groups.release(group, world.population, world.nodes, world.regrouped);
         }
-        let blocks = set.by_block.iter().map(|(block, _)| *block);
-        for block in blocks.chain(in_blocks.map(|(block, _, _)| *block)) {
+        for block in set.blocks() {
             self.release_block(block);
         }
     }
 
     /// The sets of an identity by direction, as the table has them.
     pub(super) fn tiers(&self, ids: &SetIds) -> [Tiers; 2] {
-        let of = |id: &Option<u32>| Some(Arc::clone(&self.sets.get((*id)?)?.set));
+        let of = |id: &Option<u32>| Some(self.sets.get((*id)?)?.set.clone());
         let [egress, ingress] = [&ids[..3], &ids[3..]].map(|ids| {
             let mut sets = ids.iter().map(of);
             let mut next = || sets.next().flatten();
@@ -165,21 +161,17 @@ impl Sets {
     pub(super) fn settle(&mut self) {
         self.sets.settle();
         self.blocks.settle();
-        if std::mem::take(&mut self.released) {
-            // Older tables may hold on to some; those are forgotten a change later.
-            self.port_sets.retain(|ports| Arc::strong_count(ports) > 1);
-        }
     }
 
     fn draft(&mut self, key: &SetKey, policies: &Policies, world: &mut World<'_>) -> Draft {
         let mut draft = Draft::default();
-        draft.set.policies.clone_from(&key.policies);
+        draft.parts.policies.clone_from(&key.policies);
         for &id in &key.policies {
             let Some(policy) = policies.get(id) else { continue };
             for clause in policy.clauses(key.direction).unwrap_or_default() {
-                let rank = Rank(super::number(draft.set.rules.len()));
+                let rank = Rank(super::number(draft.parts.rules.len()));
                 let rule = RuleRef { policy: id, index: clause.index, action: clause.action };
-                draft.set.rules.push(rule);
+                draft.parts.rules.push(rule);
                 self.add_clause(&mut draft, key, clause, rank, world);
             }
         }
@@ -305,29 +297,6 @@ impl Sets {
             self.blocks_changed = true;
         }
     }
-
-    fn finish(&mut self, draft: Draft) -> PolicySet {
-        let Draft { mut set, any_peer, by_group, by_block, by_group_in_block } = draft;
-        set.any_peer = (!any_peer.is_empty()).then(|| self.port_set(&any_peer));
-        let by_group = by_group.into_iter();
-        set.by_group = by_group.map(|(group, it)| (group, self.port_set(&it))).collect();
-        let by_block = by_block.into_iter();
-        set.by_block = by_block.map(|(block, it)| (block, self.port_set(&it))).collect();
-        let in_blocks = by_group_in_block.into_iter();
-        set.by_group_in_block =
-            in_blocks.map(|((block, group), it)| (block, group, self.port_set(&it))).collect();
-        set
-    }
-
-    fn port_set(&mut self, entries: &[(PortMatch, Rank)]) -> Arc<PortSet> {
-        let set = PortSet::new(entries);
-        if let Some(known) = self.port_sets.get(&set) {
-            return Arc::clone(known);
-        }
-        let set = Arc::new(set);
-        self.port_sets.insert(Arc::clone(&set));
-        set
-    }
 }
 
 impl Draft {
@@ -342,6 +311,34 @@ impl Draft {
             world.groups.release(group, world.population, world.nodes, world.regrouped);
         }
         self.by_group.entry(group).or_default().extend(more);
+    }
+
+    fn finish(self) -> PolicySet {
+        let Self { mut parts, any_peer, by_group, by_block, by_group_in_block } = self;
+        let mut ports = PortSets::default();
+        parts.any_peer = (!any_peer.is_empty()).then(|| ports.of(any_peer));
+        parts.by_group = by_group.into_iter().map(|(group, it)| (group, ports.of(it))).collect();
+        parts.by_block = by_block.into_iter().map(|(block, it)| (block, ports.of(it))).collect();
+        let in_blocks = by_group_in_block.into_iter();
+        parts.by_group_in_block =
+            in_blocks.map(|((block, group), it)| (block, group, ports.of(it))).collect();
+        PolicySet::new(&parts)
+    }
+}
+
+/// The port sets of a set. Peers that follow each other mostly come from one rule, and have one
+/// in common.
+#[derive(Default)]
+struct PortSets(Option<(Entries, Arc<PortSet>)>);
+
+impl PortSets {
+    fn of(&mut self, entries: Entries) -> Arc<PortSet> {
+        if let Some((_, ports)) = self.0.as_ref().filter(|(known, _)| *known == entries) {
+            return Arc::clone(ports);
+        }
+        let ports = Arc::new(PortSet::new(&entries));
+        self.0 = Some((entries, Arc::clone(&ports)));
+        ports
     }
 }
 

@@ -279,7 +279,7 @@ impl Compiler {
     fn identity(&self, number: u32) -> Option<table::Identity> {
         let identity = self.population.get(number)?;
         let [egress, ingress] = self.sets.tiers(&identity.sets);
-        Some(table::Identity { groups: identity.groups.as_slice().into(), egress, ingress })
+        Some(table::Identity::new(identity.groups.as_slice(), egress, ingress))
     }
 
     fn endpoint(&self, name: &Name) -> Option<Endpoint> {

@@ -106,16 +106,15 @@ impl<'a> Stretches<'a> {
         let tiers = [Tier::Admin, Tier::NetworkPolicy, Tier::Baseline];
         let sets = || {
             identities.into_iter().flat_map(|(identity, direction)| {
-                tiers.map(|tier| identity.and_then(|it| it.tiers(direction).of(tier)))
+                tiers.map(|tier| identity.and_then(|it| it.set(direction, tier)))
             })
         };
         let mut key = [0; 12];
         for (place, set) in key.iter_mut().zip(sets()) {
-            *place = set.map_or(0, |set| std::ptr::from_ref::<PolicySet>(set).addr());
+            *place = set.map_or(0, PolicySet::place);
         }
         self.known.entry(key).or_insert_with(|| {
-            let ports = sets().flatten().flat_map(|set| set.port_sets());
-            let borders: BTreeSet<_> = ports.flat_map(|ports| ports.borders()).collect();
+            let borders: BTreeSet<_> = sets().flatten().flat_map(PolicySet::borders).collect();
             borders.into_iter().filter(|(_, port)| *port > 0).collect()
         })
     }

@@ -55,10 +55,10 @@ fn agree_at(
         }
         (Reason::NoRule, By::NoRule(selecting)) => {
             let party = table.party(NetworkId::DEFAULT, subject);
-            let tiers = table.identity_of(party).map(|identity| identity.tiers(direction));
-            let set = tiers.and_then(|tiers| tiers.of(table::Tier::NetworkPolicy));
-            let policies = set.map(|set| set.policies.as_slice()).unwrap_or_default();
-            let found = policies.iter().filter_map(|id| name_of(*id)).map(|(_, name)| name);
+            let identity = table.identity_of(party);
+            let set = identity.and_then(|it| it.set(direction, table::Tier::NetworkPolicy));
+            let policies = set.into_iter().flat_map(table::PolicySet::policies);
+            let found = policies.filter_map(name_of).map(|(_, name)| name);
             found.eq(selecting.iter().map(ToString::to_string))
         }
         _ => false,

@@ -14,8 +14,8 @@ use crate::conntrack::state::Timeouts;
 use crate::flow::FlowHasher;
 use crate::ports::{PortMatch, PortSet, Rank};
 use crate::table::{
-    AccessList, AccessRule, Action, Edit, Endpoint, Identity, IdentityId, Node, NodeId, PolicyId,
-    PolicySet, RuleRef, Tiers,
+    AccessList, AccessRule, Action, Direction, Edit, Endpoint, Identity, IdentityId, Node, NodeId,
+    PolicyId, PolicySet, PolicySetParts, RuleRef, Tier, Tiers,
 };
 
 const NETWORK: NetworkId = NetworkId::DEFAULT;
@@ -51,16 +51,16 @@ fn table(client_may: bool) -> Edit {
         (PortMatch::Range { protocol: UDP, first: 53, last: 53 }, Rank(0)),
     ]);
     let set = |any_peer: Option<PortSet>| Tiers {
-        network_policy: Some(Arc::new(PolicySet {
+        network_policy: Some(PolicySet::new(&PolicySetParts {
             rules: vec![RuleRef { policy: PolicyId(0), index: 0, action: Action::Accept }],
             any_peer: any_peer.map(Arc::new),
-            ..PolicySet::default()
+            ..PolicySetParts::default()
         })),
         ..Tiers::default()
     };
     let (web, deny) = (set(client_may.then_some(ports)), set(None));
-    let client = Identity { egress: web.clone(), ingress: deny.clone(), ..Identity::default() };
-    let server = Identity { egress: deny, ingress: web, ..Identity::default() };
+    let client = Identity::new(&[], web.clone(), deny.clone());
+    let server = Identity::new(&[], deny, web);
     let here =
         Node { name: "here".into(), addresses: vec![[10, 0, 0, 254].into()], ..Node::default() };
     let mut edit = Table::empty().edit();
@@ -424,10 +424,16 @@ fn an_icmp_error_rides_on_the_connection_that_caused_it() {
 #[test]
 fn an_echo_request_does_not_ride_on_the_reverse_echo() {
     let isolated = table(true).finish(1);
-    let of = |id| isolated.identity(IdentityId(id)).unwrap().clone();
+    let of = |id, direction| {
+        let identity = isolated.identity(IdentityId(id)).unwrap();
+        let network_policy = identity.set(direction, Tier::NetworkPolicy).cloned();
+        Tiers { network_policy, ..Tiers::default() }
+    };
+    let client = Identity::new(&[], Tiers::default(), of(0, Direction::Ingress));
+    let server = Identity::new(&[], of(1, Direction::Egress), Tiers::default());
     let mut open = isolated.edit();
-    open.set_identity(IdentityId(0), Some(Identity { egress: Tiers::default(), ..of(0) }));
-    open.set_identity(IdentityId(1), Some(Identity { ingress: Tiers::default(), ..of(1) }));
+    open.set_identity(IdentityId(0), Some(client));
+    open.set_identity(IdentityId(1), Some(server));
     let mut world = World::new();
     world.publish(open);
     let echo = |id: u16, from: Host, to: Host, request: bool| {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    AccessList, Endpoint, EndpointId, Identity, IdentityId, Node, NodeId, Party, Policy, PolicyId,
+    AccessList, Endpoint, EndpointId, Holder, Identity, IdentityId, Node, NodeId, Policy, PolicyId,
     Table,
 };
 use crate::address::NetworkId;
@@ -40,16 +40,17 @@ impl Edit {
 
     /// Adds, replaces or removes a pod.
     pub fn set_endpoint(&mut self, id: EndpointId, endpoint: Option<Endpoint>) -> &mut Self {
-        let party = Party::Pod(id);
         let before = self.0.endpoints.set(id.index(), endpoint.clone().map(Arc::new));
         if let Some(before) = before {
             self.0.names.remove_if(&before.name, |known| *known == id);
-            self.forget(party, before.network, &before.addresses);
+            let holder = Holder::pod(id, before.identity, before.node);
+            self.forget(holder, before.network, &before.addresses);
         }
         if let Some(endpoint) = endpoint {
             // In its node's network a pod has no address of its own.
             if endpoint.identity.is_some() {
-                self.assign(party, endpoint.network, &endpoint.addresses);
+                let holder = Holder::pod(id, endpoint.identity, endpoint.node);
+                self.assign(holder, endpoint.network, &endpoint.addresses);
             }
             self.0.names.insert(endpoint.name, id);
         }
@@ -64,13 +65,13 @@ impl Edit {
 
     /// Adds, replaces or removes a node.
     pub fn set_node(&mut self, id: NodeId, node: Option<Node>) -> &mut Self {
-        let party = Party::Node(id);
+        let holder = Holder::of_node(id);
         let before = self.0.nodes.set(id.index(), node.clone().map(Arc::new));
         if let Some(before) = before {
-            self.forget(party, NetworkId::DEFAULT, &before.addresses);
+            self.forget(holder, NetworkId::DEFAULT, &before.addresses);
         }
         if let Some(node) = node {
-            self.assign(party, NetworkId::DEFAULT, &node.addresses);
+            self.assign(holder, NetworkId::DEFAULT, &node.addresses);
         }
         self
     }
@@ -93,16 +94,16 @@ impl Edit {
         self
     }
 
-    fn assign(&mut self, party: Party, network: NetworkId, addresses: &[IpAddr]) {
+    fn assign(&mut self, holder: Holder, network: NetworkId, addresses: &[IpAddr]) {
         for &address in addresses {
-            self.0.parties.insert((network, address), party);
+            self.0.parties.insert(network, address, holder);
         }
     }
 
-    fn forget(&mut self, party: Party, network: NetworkId, addresses: &[IpAddr]) {
+    fn forget(&mut self, holder: Holder, network: NetworkId, addresses: &[IpAddr]) {
         for &address in addresses {
             // Somebody else may have it by now.
-            self.0.parties.remove_if(&(network, address), |holder| *holder == party);
+            self.0.parties.remove_if(network, address, holder);
         }
     }
 }

@@ -1,12 +1,17 @@
 //! The policies that speak for an identity, in one direction and one tier.
 
+mod layout;
+
 use std::cmp::Ordering;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use wide::u32x16;
+
+use self::layout::{Layout, NO_ANSWER, NO_CLASS};
 use super::{PolicyId, number};
 use crate::blocks::{BlockId, BlockTrie};
-use crate::ports::{PortSet, Protocol, Rank};
+use crate::ports::{PortSet, Protocol};
 
 number!(
     /// The number of a group of peers, such as all pods that a selector matches.
@@ -35,15 +40,14 @@ pub struct RuleRef {
     pub action: Action,
 }
 
-/// The union of the policies that select an identity, in the order in which they are asked.
-///
-/// Of all rules that match a peer and a port, the one of the lowest rank decides. Lists of peers
-/// are sorted by number.
+/// What a [`PolicySet`] is made of. Lists of peers are sorted by number, each of which occurs
+/// once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PolicySet {
+pub struct PolicySetParts {
     /// The policies.
     pub policies: Vec<PolicyId>,
-    /// Their rules; a [`Rank`] is a place here.
+    /// Their rules; a [`crate::ports::Rank`] is a place here, and what has another rank matches
+    /// nothing.
     pub rules: Vec<RuleRef>,
     /// The rules for every peer.
     pub any_peer: Option<Arc<PortSet>>,
@@ -52,60 +56,156 @@ pub struct PolicySet {
     /// The rules for peers whose address lies in a block. Blocks match pods too.
     pub by_block: Vec<(BlockId, Arc<PortSet>)>,
     /// The rules for peers in a group whose address lies in a block: pods in a block, by the
-    /// ports that they give names to. Few rules need it.
+    /// ports that they give names to. Few sets have any.
     pub by_group_in_block: Vec<(BlockId, GroupId, Arc<PortSet>)>,
 }
+
+/// The union of the policies that select an identity, in the order in which they are asked.
+///
+/// Of all rules that match a peer and a port, the one of the lowest rank decides. A set is one
+/// piece of memory of whole cache lines, of which a packet reads the first few. Copies share it.
+#[derive(Clone, PartialEq)]
+pub struct PolicySet(Arc<[u32x16]>);
 
 /// Who is at the other end, and what is asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
-    pub(crate) groups: &'a [GroupId],
-    pub(crate) address: IpAddr,
-    pub(crate) protocol: Protocol,
-    pub(crate) port: Option<u16>,
+    groups: &'a [GroupId],
+    address: IpAddr,
+    /// Protocol and port as [`layout::port_key`] has them.
+    port: u32,
+}
+
+impl<'a> Asked<'a> {
+    #[inline]
+    pub(crate) fn new(
+        groups: &'a [GroupId],
+        address: IpAddr,
+        protocol: Protocol,
+        port: Option<u16>,
+    ) -> Self {
+        Self { groups, address, port: layout::port_key(protocol, port) }
+    }
+}
+
+/// A rule that has matched, which [`PolicySet::rule`] names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Match(u32);
+
+impl Match {
+    /// What comes behind every match.
+    const NONE: Self = Self(NO_ANSWER);
+
+    #[inline]
+    pub(crate) fn action(self) -> Action {
+        layout::action_of(self.0)
+    }
 }
 
 impl PolicySet {
-    /// The first rule that matches.
-    #[inline]
-    pub(crate) fn first_match(&self, blocks: &BlockTrie, asked: &Asked<'_>) -> Option<RuleRef> {
-        let find = |ports: &PortSet| ports.find(asked.protocol, asked.port);
-        let mut first = self.any_peer.as_deref().and_then(find);
-        let mut consider = |rank: Option<Rank>| first = earlier(first, rank);
-        in_both(&self.by_group, asked.groups, |_, ports| consider(find(ports)));
-        if !self.by_block.is_empty() {
-            for around in blocks.around(asked.address) {
-                in_both(&self.by_block, around, |block, ports| {
-                    if !blocks.is_hole(block, asked.address) {
-                        consider(find(ports));
-                    }
-                });
-            }
-        }
-        for (block, group, ports) in &self.by_group_in_block {
-            if asked.groups.binary_search(group).is_ok() && contains(blocks, *block, asked.address)
-            {
-                consider(find(ports));
-            }
-        }
-        self.rules.get(first?.0 as usize).copied()
+    /// Puts a set together.
+    #[must_use]
+    pub fn new(parts: &PolicySetParts) -> Self {
+        Self(layout::lay_out(parts))
     }
 
-    /// All port sets of its rules.
-    pub fn port_sets(&self) -> impl Iterator<Item = &PortSet> {
-        let by_group = self.by_group.iter().map(|(_, ports)| ports);
-        let by_block = self.by_block.iter().map(|(_, ports)| ports);
-        let in_block = self.by_group_in_block.iter().map(|(_, _, ports)| ports);
-        let sets = self.any_peer.iter().chain(by_group).chain(by_block).chain(in_block);
-        sets.map(|ports| &**ports)
+    /// The policies, in the order in which they are asked.
+    pub fn policies(&self) -> impl Iterator<Item = PolicyId> {
+        self.layout().policies().iter().copied().map(PolicyId)
+    }
+
+    /// Their rules, in the order in which they are asked.
+    pub fn rules(&self) -> impl Iterator<Item = RuleRef> {
+        self.layout().rules()
+    }
+
+    /// The groups that some rule speaks of, each once for every list that it is in.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> {
+        let layout = self.layout();
+        let in_blocks = layout.in_blocks().iter().map(|[_, group, _]| *group);
+        layout.groups.iter().copied().chain(in_blocks).map(GroupId)
+    }
+
+    /// The blocks that some rule speaks of, each once for every list that it is in.
+    pub fn blocks(&self) -> impl Iterator<Item = BlockId> {
+        let layout = self.layout();
+        let in_blocks = layout.in_blocks().iter().map(|[block, _, _]| *block);
+        layout.blocks.iter().copied().chain(in_blocks).map(BlockId)
+    }
+
+    /// The ports at which an answer may change: those where some rule begins to match, and those
+    /// behind its last.
+    #[must_use]
+    pub fn borders(&self) -> Vec<(Protocol, u16)> {
+        self.layout().borders()
+    }
+
+    /// Where the set lies: two that lie in one place are copies of each other.
+    #[must_use]
+    pub fn place(&self) -> usize {
+        self.0.as_ptr().addr()
+    }
+
+    /// The first rule that matches.
+    #[inline]
+    pub(crate) fn first_match(&self, blocks: &BlockTrie, asked: &Asked<'_>) -> Option<Match> {
+        let set = self.layout();
+        let answer = |class| Match(set.answer(class, asked.port));
+        let mut first = if set.any_peer == NO_CLASS { Match::NONE } else { answer(set.any_peer) };
+        let mut consider = |class| first = first.min(answer(class));
+        in_both(set.groups, asked.groups, |it| it.0, |at, _| consider(set.class_of_group(at)));
+        if !set.blocks.is_empty() {
+            for around in blocks.around(asked.address) {
+                let found = |at, block| {
+                    if !blocks.is_hole(block, asked.address) {
+                        consider(set.class_of_block(at));
+                    }
+                };
+                in_both(set.blocks, around, |it| it.0, found);
+            }
+        }
+        for [block, group, class] in set.in_blocks() {
+            let (block, group) = (BlockId(*block), GroupId(*group));
+            if asked.groups.binary_search(&group).is_ok() && contains(blocks, block, asked.address)
+            {
+                consider(*class);
+            }
+        }
+        (first != Match::NONE).then_some(first)
+    }
+
+    /// The rule that has matched.
+    #[inline]
+    pub(crate) fn rule(&self, found: Match) -> RuleRef {
+        self.layout().rule(found.0)
+    }
+
+    /// Reads what a judgement will read, so that the processor has it at hand afterwards.
+    #[inline]
+    pub(crate) fn touch(&self) -> u32 {
+        /// Longer sets are searched, and nobody knows where before.
+        const LINES: usize = 4;
+        self.0.iter().take(LINES).fold(0, |seen, line| seen ^ line.as_array()[0])
+    }
+
+    #[inline]
+    fn layout(&self) -> Layout<'_> {
+        Layout::of(&self.0)
     }
 }
 
-#[inline]
-fn earlier(a: Option<Rank>, b: Option<Rank>) -> Option<Rank> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, other) => one.or(other),
+impl Default for PolicySet {
+    fn default() -> Self {
+        Self::new(&PolicySetParts::default())
+    }
+}
+
+impl std::fmt::Debug for PolicySet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PolicySet")
+            .field("policies", &self.policies().collect::<Vec<_>>())
+            .field("rules", &self.rules().collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 
@@ -117,59 +217,55 @@ fn contains(blocks: &BlockTrie, block: BlockId, address: IpAddr) -> bool {
 /// One list much longer than the other is searched, not walked.
 const SEARCH_FROM: usize = 8;
 
-/// Calls `found` for each entry of `list` whose number is in `numbers` too. Both are sorted.
+/// A list up to this length is compared with a number as a whole, which takes no decisions that
+/// the processor could guess wrongly.
+const COMPARED_MAX: usize = 64;
+
+/// Calls `found` with each entry of `numbers` that is in `list` too, and its place there. Both
+/// are sorted.
 #[inline]
-fn in_both<N: Ord + Copy, T>(list: &[(N, T)], numbers: &[N], mut found: impl FnMut(N, &T)) {
-    if list.len() > SEARCH_FROM * numbers.len() {
-        for number in numbers {
-            if let Ok(at) = list.binary_search_by_key(number, |(number, _)| *number) {
-                list.get(at).into_iter().for_each(|(number, value)| found(*number, value));
+fn in_both<N: Copy>(
+    list: &[u32],
+    numbers: &[N],
+    number: impl Fn(N) -> u32,
+    mut found: impl FnMut(usize, N),
+) {
+    if list.len() <= COMPARED_MAX && numbers.len() <= SEARCH_FROM {
+        for it in numbers {
+            let below = list.iter().fold(0, |below, here| below + usize::from(*here < number(*it)));
+            if list.get(below) == Some(&number(*it)) {
+                found(below, *it);
+            }
+        }
+    } else if list.len() > SEARCH_FROM * numbers.len() {
+        for it in numbers {
+            if let Ok(at) = list.binary_search(&number(*it)) {
+                found(at, *it);
             }
         }
     } else if numbers.len() > SEARCH_FROM * list.len() {
-        for (number, value) in list {
-            if numbers.binary_search(number).is_ok() {
-                found(*number, value);
+        for (at, here) in list.iter().enumerate() {
+            if let Ok(there) = numbers.binary_search_by_key(here, |it| number(*it)) {
+                numbers.get(there).into_iter().for_each(|it| found(at, *it));
             }
         }
     } else {
-        let (mut list, mut numbers) = (list.iter(), numbers.iter());
-        let (mut entry, mut number) = (list.next(), numbers.next());
-        while let (Some((here, value)), Some(there)) = (entry, number) {
-            let order = here.cmp(there);
+        let (mut list, mut numbers) = (list.iter().enumerate(), numbers.iter());
+        let (mut entry, mut next) = (list.next(), numbers.next());
+        while let (Some((at, here)), Some(it)) = (entry, next) {
+            let order = here.cmp(&number(*it));
             if order == Ordering::Equal {
-                found(*here, value);
+                found(at, *it);
             }
             if order != Ordering::Greater {
                 entry = list.next();
             }
             if order != Ordering::Less {
-                number = numbers.next();
+                next = numbers.next();
             }
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn what_is_in_both_lists_is_found_once_each(
-            list in prop::collection::btree_set(0u32..60, 0..60),
-            numbers in prop::collection::btree_set(0u32..60, 0..60),
-        ) {
-            let entries: Vec<(u32, u32)> = list.iter().map(|it| (*it, it * 2)).collect();
-            let sorted: Vec<u32> = numbers.iter().copied().collect();
-            let mut found = Vec::new();
-            in_both(&entries, &sorted, |number, value| found.push((number, *value)));
-            let both: BTreeSet<u32> = list.intersection(&numbers).copied().collect();
-            prop_assert_eq!(found, both.into_iter().map(|it| (it, it * 2)).collect::<Vec<_>>());
-        }
-    }
-}
+mod tests;

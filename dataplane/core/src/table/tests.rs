@@ -75,19 +75,19 @@ fn a_pod_in_its_nodes_network_leaves_the_address_to_the_node() {
 }
 
 /// A set whose only rule speaks of TCP 80 from everybody.
-fn set(action: Action) -> Option<Arc<PolicySet>> {
+fn set(action: Action) -> Option<PolicySet> {
     let http = PortMatch::Range { protocol: TCP, first: 80, last: 80 };
-    Some(Arc::new(PolicySet {
+    Some(PolicySet::new(&PolicySetParts {
         rules: vec![RuleRef { policy: PolicyId(0), index: 0, action }],
         any_peer: Some(Arc::new(PortSet::new(&[(http, Rank(0))]))),
-        ..PolicySet::default()
+        ..PolicySetParts::default()
     }))
 }
 
 fn ingress_of(tiers: Tiers, port: u16) -> Reason {
     let mut edit = Table::empty().edit();
     edit.set_endpoint(EndpointId(0), Some(endpoint("x/a", &[A])));
-    edit.set_identity(IdentityId(0), Some(Identity { ingress: tiers, ..Identity::default() }));
+    edit.set_identity(IdentityId(0), Some(Identity::new(&[], Tiers::default(), tiers)));
     let attempt = Attempt {
         network: NETWORK,
         source: B.parse().unwrap(),
@@ -129,7 +129,7 @@ fn each_tier_is_asked_in_its_turn() {
 fn of_all_rules_that_match_a_peer_the_first_decides() {
     let ports = |rank| Arc::new(PortSet::new(&[(PortMatch::Any, Rank(rank))]));
     let rule = |index, action| RuleRef { policy: PolicyId(7), index, action };
-    let set = PolicySet {
+    let set = PolicySet::new(&PolicySetParts {
         policies: vec![PolicyId(7)],
         rules: vec![
             rule(0, Action::Accept),
@@ -141,7 +141,7 @@ fn of_all_rules_that_match_a_peer_the_first_decides() {
         by_group: vec![(GroupId(4), ports(1))],
         by_block: vec![(BlockId(0), ports(2))],
         by_group_in_block: vec![(BlockId(0), GroupId(9), ports(0))],
-    };
+    });
     let block = Block {
         cidr: "10.0.0.0/24".parse().unwrap(),
         except: vec!["10.0.0.128/25".parse().unwrap()],
@@ -149,8 +149,8 @@ fn of_all_rules_that_match_a_peer_the_first_decides() {
     let blocks = BlockTrie::new([(BlockId(0), &block)].into_iter());
     let first = |groups: &[GroupId], address: &str| {
         let address = address.parse().unwrap();
-        let asked = set::Asked { groups, address, protocol: TCP, port: Some(1) };
-        set.first_match(&blocks, &asked).unwrap().index
+        let asked = set::Asked::new(groups, address, TCP, Some(1));
+        set.rule(set.first_match(&blocks, &asked).unwrap()).index
     };
     assert_eq!(first(&[GroupId(4), GroupId(9)], "10.0.0.1"), 0);
     assert_eq!(first(&[GroupId(4), GroupId(9)], "10.0.0.129"), 1, "in the hole");

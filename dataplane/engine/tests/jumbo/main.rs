@@ -12,8 +12,8 @@ use std::sync::Arc;
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::ports::{PortMatch, PortSet, Rank, TCP, UDP};
 use sluice_core::table::{
-    Action, Edit, Endpoint, EndpointId, Identity, IdentityId, PolicyId, PolicySet, RuleRef, Table,
-    Tiers,
+    Action, Edit, Endpoint, EndpointId, Identity, IdentityId, PolicyId, PolicySet, PolicySetParts,
+    RuleRef, Table, Tiers,
 };
 
 mod memory;
@@ -37,14 +37,14 @@ fn v6(n: u8) -> [u8; 16] {
 /// Pods that may reach [`OPEN`] of each other and nothing else.
 fn pods(count: u8) -> Edit {
     let open = |protocol| (PortMatch::Range { protocol, first: OPEN, last: OPEN }, Rank(0));
-    let set = PolicySet {
+    let set = PolicySet::new(&PolicySetParts {
         rules: vec![RuleRef { policy: PolicyId(0), index: 0, action: Action::Accept }],
         any_peer: Some(Arc::new(PortSet::new(&[open(TCP), open(UDP)]))),
-        ..PolicySet::default()
-    };
-    let ingress = Tiers { network_policy: Some(Arc::new(set)), ..Tiers::default() };
+        ..PolicySetParts::default()
+    });
+    let ingress = Tiers { network_policy: Some(set), ..Tiers::default() };
     let mut edit = Table::empty().edit();
-    edit.set_identity(IdentityId(0), Some(Identity { ingress, ..Identity::default() }));
+    edit.set_identity(IdentityId(0), Some(Identity::new(&[], Tiers::default(), ingress)));
     for n in 1..=count {
         let endpoint = Endpoint {
             name: format!("shop/p{n}").into(),

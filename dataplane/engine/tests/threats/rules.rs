@@ -26,7 +26,7 @@ use sluice_core::blocks::{Block, BlockId, BlockTrie};
 use sluice_core::ports::{PortMatch, PortSet, Rank, SCTP, TCP, UDP};
 use sluice_core::table::{
     Action, Direction, Endpoint, EndpointId, GroupId, Identity, IdentityId, Node, NodeId, PolicyId,
-    PolicySet, RuleRef, Table, Tier, Tiers,
+    PolicySet, PolicySetParts, RuleRef, Table, Tier, Tiers,
 };
 
 use crate::cast::{Cast, is_local};
@@ -127,8 +127,8 @@ impl Rules {
 
     fn compile(self, cast: Cast) -> sluice_core::table::Edit {
         let Self { sets, blocks } = self;
-        let mut sets: BTreeMap<Place, Arc<PolicySet>> =
-            sets.into_iter().map(|(place, set)| (place, Arc::new(set.finish()))).collect();
+        let mut sets: BTreeMap<Place, PolicySet> =
+            sets.into_iter().map(|(place, set)| (place, set.finish())).collect();
         let mut edit = Table::empty().edit();
         let node = |name: &str, addresses| Node { name: name.into(), addresses, ..Node::default() };
         let here = [false, true].map(|v6| cast.address("node", v6));
@@ -141,11 +141,8 @@ impl Rules {
                 network_policy: sets.remove(&(place, direction, Tier::NetworkPolicy)),
                 baseline: sets.remove(&(place, direction, Tier::Baseline)),
             };
-            let identity = Identity {
-                groups: Arc::new([PODS, group_of(place)]),
-                egress: tiers(Direction::Egress),
-                ingress: tiers(Direction::Ingress),
-            };
+            let (egress, ingress) = (tiers(Direction::Egress), tiers(Direction::Ingress));
+            let identity = Identity::new(&[PODS, group_of(place)], egress, ingress);
             let endpoint = Endpoint {
                 name: format!("shop/{pod}").into(),
                 network: cast.network(pod),
@@ -168,14 +165,14 @@ impl Gathered {
         ) -> impl Iterator<Item = (N, Arc<PortSet>)> {
             by.into_iter().map(|(it, entries)| (it, Arc::new(PortSet::new(&entries))))
         }
-        PolicySet {
+        PolicySet::new(&PolicySetParts {
             policies: vec![PolicyId(0)],
             rules: self.rules,
             any_peer: (!self.any_peer.is_empty()).then(|| Arc::new(PortSet::new(&self.any_peer))),
             by_group: sets(self.by_group).collect(),
             by_block: sets(self.by_block).collect(),
             by_group_in_block: Vec::new(),
-        }
+        })
     }
 }
 
@@ -221,19 +218,19 @@ fn a_line_of_rules_is_a_table() {
         table.identity_of(party).unwrap()
     };
     let server = pod("server");
-    let set = server.ingress.network_policy.as_deref().unwrap();
-    assert_eq!(set.rules.len(), 2);
-    let groups: BTreeSet<u32> = set.by_group.iter().map(|(group, _)| group.0).collect();
+    let ingress = (Direction::Ingress, Tier::NetworkPolicy);
+    let egress = (Direction::Egress, Tier::NetworkPolicy);
+    let set = server.set(ingress.0, ingress.1).unwrap();
+    assert_eq!(set.rules().count(), 2);
+    let groups: BTreeSet<u32> = set.groups().map(|group| group.0).collect();
     assert_eq!(groups, BTreeSet::from([1, 4]));
-    let (_, ports) = &set.by_group[0];
-    assert_eq!(ports.find(TCP, Some(80)), Some(Rank(0)));
-    assert_eq!(ports.find(UDP, Some(54)), Some(Rank(0)));
-    assert_eq!(ports.find(UDP, Some(55)), None);
-    let (block, _) = set.by_block[0];
+    let ends = [(TCP, 80), (TCP, 81), (UDP, 53), (UDP, 55)];
+    assert!(ends.iter().all(|end| set.borders().contains(end)));
+    let block = set.blocks().next().unwrap();
     assert!(table.blocks().is_hole(block, cast.address("router", false)));
-    let admin = server.ingress.admin.as_deref().unwrap();
-    assert_eq!(admin.rules[0].action, Action::Deny);
-    assert!(server.egress.network_policy.as_deref().unwrap().rules.len() == 1);
-    assert!(pod("client").ingress.network_policy.is_some(), "the others are isolated");
-    assert!(pod("client").egress.network_policy.is_none());
+    let admin = server.set(Direction::Ingress, Tier::Admin).unwrap();
+    assert_eq!(admin.rules().next().unwrap().action, Action::Deny);
+    assert_eq!(server.set(egress.0, egress.1).unwrap().rules().count(), 1);
+    assert!(pod("client").set(ingress.0, ingress.1).is_some(), "the others are isolated");
+    assert!(pod("client").set(egress.0, egress.1).is_none());
 }

@@ -148,6 +148,8 @@ fn policy(place: u32, namespaces: u32) -> NetworkPolicy {
 
 #[cfg(test)]
 mod tests {
+    use sluice_core::table::{Direction, Identity, Tier};
+
     use super::*;
     use crate::compile::{CompileOptions, Compiler};
 
@@ -158,7 +160,8 @@ mod tests {
         let table = compiler.table();
         assert_eq!((table.endpoints().count(), table.policies().count()), (1_000, 200));
         assert_eq!(compiler.size().identities, 1_000);
-        assert!(table.identities().any(|(_, it)| it.ingress.network_policy.is_some()));
+        let is_isolated = |it: &Identity| it.set(Direction::Ingress, Tier::NetworkPolicy).is_some();
+        assert!(table.identities().any(|(_, it)| is_isolated(it)));
     }
 
     #[test]
