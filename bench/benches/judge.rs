@@ -174,10 +174,12 @@ fn judge(c: &mut Criterion) {
                 let mut allowed = 0;
                 for frame in &frames {
                     let packet = Packet::parse(black_box(frame)).unwrap();
-                    judge.guard(NETWORK, from, &packet).unwrap();
+                    let ends = judge.ends(NETWORK, &packet);
+                    judge.guard(NETWORK, from, &packet, &ends).unwrap();
                     let flow = FlowOf::new(NETWORK, packet.ip().unwrap(), &hasher);
                     let (to, flow) = (Attachment::Host, flow.as_ref());
-                    let crossing = Crossing { network: NETWORK, from, to, packet: &packet, flow };
+                    let crossing =
+                        Crossing { network: NETWORK, from, to, packet: &packet, flow, ends: &ends };
                     let verdict = judge.unicast(&mut connections, &crossing);
                     allowed += usize::from(verdict.is_ok());
                 }

@@ -290,7 +290,8 @@ impl World {
             midstream: self.midstream,
             now: self.now,
         };
-        if judge.guard(NETWORK, from, &packet).is_err() {
+        let ends = judge.ends(NETWORK, &packet);
+        if judge.guard(NETWORK, from, &packet, &ends).is_err() {
             return;
         }
         self.holds_to_its_name(from, &packet);
@@ -310,7 +311,7 @@ impl World {
             .map(|known| known.state());
         let len = self.connections.len();
         let crossing =
-            Crossing { network: NETWORK, from, to, packet: &packet, flow: flow.as_ref() };
+            Crossing { network: NETWORK, from, to, packet: &packet, flow: flow.as_ref(), ends: &ends };
         let verdict = judge.unicast(&mut self.connections, &crossing);
         self.check(step, &packet, flow.as_ref(), before, verdict);
         if verdict.is_err() {

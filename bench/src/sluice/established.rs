@@ -82,7 +82,8 @@ impl Established {
                     return false;
                 }
                 let flow = FlowOf::new(NETWORK, ip, &self.hasher);
-                if judge.guard(NETWORK, Attachment::Uplink, &packet).is_err() {
+                let ends = judge.ends(NETWORK, &packet);
+                if judge.guard(NETWORK, Attachment::Uplink, &packet, &ends).is_err() {
                     return false;
                 }
                 // The engine's FDB would say this; it is not the judge's.
@@ -90,8 +91,14 @@ impl Established {
                 let pod = usize::from(last).wrapping_sub(1);
                 let Some(&to) = self.pods.get(pod) else { return false };
                 let from = Attachment::Uplink;
-                let crossing =
-                    Crossing { network: NETWORK, from, to, packet: &packet, flow: flow.as_ref() };
+                let crossing = Crossing {
+                    network: NETWORK,
+                    from,
+                    to,
+                    packet: &packet,
+                    flow: flow.as_ref(),
+                    ends: &ends,
+                };
                 judge.unicast(&mut self.connections, &crossing).is_ok()
             });
             digest = answer(digest, allowed.into());

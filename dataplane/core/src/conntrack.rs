@@ -225,6 +225,13 @@ impl Connections {
         std::hint::black_box(slots.map(read).fold(0, std::ops::BitXor::bitxor));
     }
 
+    /// Whether a connection with this hash may be there. If not, none is.
+    #[inline]
+    #[must_use]
+    pub fn may_hold(&self, hash: u64) -> bool {
+        self.index.may_hold(hash)
+    }
+
     /// Adds the connection that a packet begins, in place of one of the same flow. Returns
     /// whether the packet can begin one (see [`Tracking::opened_by`]).
     ///

@@ -10,6 +10,7 @@ use crate::icmp::{
     ROUTER_SOLICITATION,
 };
 use crate::packet::{Arp, Ip, Neighbour, Packet, Payload, Ports, Transport};
+use crate::policy::Ends;
 use crate::table::{EndpointId, NodeId, Party, Table};
 
 /// What is attached to a port.
@@ -101,17 +102,24 @@ pub(crate) fn check_source(
     network: NetworkId,
     from: Attachment,
     packet: &Packet,
+    ends: &Ends,
 ) -> Result<(), DropReason> {
     if let Some(ip) = packet.ip() {
         check_martian(ip)?;
     }
+    let source = packet.ip().map(|ip| ip.source);
+    // Nearly always it is the source that is asked about.
+    let party = |address| match source == Some(address) {
+        true => ends.source.party(),
+        false => table.party(network, address),
+    };
     match from {
         Attachment::Pod { mac, endpoint, .. } => {
             let endpoint = endpoint.ok_or(DropReason::UnknownEndpoint)?;
             if packet.source != mac {
                 return Err(DropReason::SpoofedMac);
             }
-            let is_own = |address: IpAddr| table.party(network, address) == Party::Pod(endpoint);
+            let is_own = |address: IpAddr| party(address) == Party::Pod(endpoint);
             match &packet.payload {
                 Payload::Arp(arp) => pod_arp(arp, mac, is_own),
                 Payload::Ip(ip) => pod_ip(ip, mac, is_own),
@@ -123,7 +131,7 @@ pub(crate) fn check_source(
             }
             // The node's own addresses are behind the host port; from the outside they are lies.
             let is_foreign = |address: IpAddr| {
-                let party = table.party(network, address);
+                let party = party(address);
                 let is_node = from == Attachment::Uplink && residents.is_local_node(party);
                 !residents.has_port(party) && !is_node
             };

@@ -19,7 +19,7 @@ use crate::drop::DropReason;
 use crate::flow::{FiveTuple, FlowHasher, FlowKey, Side};
 use crate::guard::{Attachment, Residents, check_configuration, check_source};
 use crate::packet::{Ip, Packet, Payload, Quoted, Transport};
-use crate::policy::{Attempt, Decision};
+use crate::policy::{Attempt, Decision, Ends};
 use crate::ports::{SCTP, TCP, UDP};
 use crate::table::{EndpointId, Party, Table};
 use crate::time::Time;
@@ -66,6 +66,8 @@ pub struct Crossing<'a> {
     pub packet: &'a Packet,
     /// Its flow; `None` where it has none.
     pub flow: Option<&'a FlowOf>,
+    /// Who holds its addresses, by [`Judge::ends`].
+    pub ends: &'a Ends,
 }
 
 /// A packet's flow, worked out once: for finding its owner and for finding its connection.
@@ -90,13 +92,40 @@ impl FlowOf {
 }
 
 impl Judge<'_> {
+    /// Who holds the addresses of a packet, looked up once for all that follows. One that is not
+    /// IP has none.
+    #[inline]
+    #[must_use]
+    pub fn ends(&self, network: NetworkId, packet: &Packet) -> Ends {
+        packet.ip().map_or(Ends::EXTERNAL, |ip| Ends {
+            source: self.table.holder(network, ip.source),
+            destination: self.table.holder(network, ip.destination),
+        })
+    }
+
+    /// Reads where [`Self::ends`] will look for a packet. What it gives back is for
+    /// [`std::hint::black_box`]; see [`Table::touch`].
+    #[inline]
+    #[must_use]
+    pub fn touch_ends(&self, network: NetworkId, packet: &Packet) -> u32 {
+        packet.ip().map_or(0, |ip| {
+            self.table.touch(network, ip.source) ^ self.table.touch(network, ip.destination)
+        })
+    }
+
     /// Checks that the port may send this packet at all.
     ///
     /// # Errors
     /// The reason to drop it for.
     #[inline]
-    pub fn guard(&self, network: NetworkId, from: Attachment, packet: &Packet) -> Verdict {
-        check_source(self.table, self.residents, network, from, packet)
+    pub fn guard(
+        &self,
+        network: NetworkId,
+        from: Attachment,
+        packet: &Packet,
+        ends: &Ends,
+    ) -> Verdict {
+        check_source(self.table, self.residents, network, from, packet, ends)
     }
 
     /// Judges a guarded packet that leaves by one port.
@@ -114,8 +143,7 @@ impl Judge<'_> {
         match &ip.transport {
             Transport::IcmpError(quoted) => {
                 // A router may speak of anybody's packets, a pod only of those sent to itself.
-                let sender = self.table.party(crossing.network, ip.source);
-                if matches!(sender, Party::Pod(_)) && ip.source != quoted.destination {
+                if crossing.ends.source.is_pod() && ip.source != quoted.destination {
                     return Err(DropReason::UnrelatedIcmp);
                 }
                 self.icmp_error(connections, ip, quoted, flow)
@@ -152,7 +180,7 @@ impl Judge<'_> {
             self.check_neighbour_destination(crossing, ip)?;
             return Ok(None);
         }
-        self.check_destination(crossing.network, crossing.to, ip)?;
+        self.check_destination(crossing.ends.destination.party(), crossing.to)?;
         Ok(Some(ip))
     }
 
@@ -207,7 +235,9 @@ impl Judge<'_> {
     /// # Errors
     /// The reason why it may not.
     pub fn may_try(&self, network: NetworkId, to: Attachment, packet: &Packet) -> Verdict {
-        packet.ip().map_or(Ok(()), |ip| self.check_destination(network, to, ip))
+        packet.ip().map_or(Ok(()), |ip| {
+            self.check_destination(self.table.party(network, ip.destination), to)
+        })
     }
 
     /// What a packet would be attached to whose MAC nobody is known to have: the node, if it is
@@ -225,8 +255,7 @@ impl Judge<'_> {
     /// A pod's port takes what is for that pod. An uplink takes nothing for anybody here: what
     /// policy lets them have must not leave the node.
     #[inline]
-    fn check_destination(&self, network: NetworkId, to: Attachment, ip: &Ip) -> Verdict {
-        let party = self.table.party(network, ip.destination);
+    fn check_destination(&self, party: Party, to: Attachment) -> Verdict {
         let fits = match to {
             Attachment::Pod { endpoint, .. } => {
                 endpoint.is_some_and(|endpoint| party == Party::Pod(endpoint))
@@ -243,7 +272,7 @@ impl Judge<'_> {
     /// to groups; a group's packet may come to one host alone (RFC 6085).
     fn check_neighbour_destination(&self, crossing: &Crossing<'_>, ip: &Ip) -> Verdict {
         let IpAddr::V6(to) = ip.destination else { return Err(DropReason::ForeignDestination) };
-        let party = self.table.party(crossing.network, ip.destination);
+        let party = crossing.ends.destination.party();
         let fits = match crossing.to {
             Attachment::Pod { endpoint, .. } => {
                 let is_own = endpoint.is_some_and(|endpoint| party == Party::Pod(endpoint));
@@ -271,7 +300,10 @@ impl Judge<'_> {
         if asks && connection.state().is_closed() {
             return self.open(connections, crossing, ip, flow);
         }
-        if let Err(reason) = self.recheck(&mut connection) {
+        if let Err(reason) = self.recheck(&mut connection, || match by_opener {
+            true => *crossing.ends,
+            false => crossing.ends.reversed(),
+        }) {
             connections.remove(flow.hash, &flow.key);
             return Err(reason);
         }
@@ -279,7 +311,7 @@ impl Judge<'_> {
         if asks && (!by_opener || by_kept) {
             // Against the direction of an allowed connection it asks for another one. In its
             // direction it may, too, by the ports of one that only lives on because it is kept.
-            verdict(self.decide(&flow.key.five_tuple(flow.side)))?;
+            verdict(self.decide(&flow.key.five_tuple(flow.side), crossing.ends))?;
         }
         connection.follow(&ip.transport, ip.fragment.is_some(), by_opener)
     }
@@ -291,13 +323,12 @@ impl Judge<'_> {
         ip: &Ip,
         flow: &FlowOf,
     ) -> Verdict {
-        let opening = flow.key.five_tuple(flow.side);
-        if !self.concerns_a_pod(&opening) {
+        if !concerns_a_pod(crossing.ends) {
             return Ok(());
         }
         let tracking =
             Tracking::opened_by(&ip.transport, self.midstream).ok_or(DropReason::NoConnection)?;
-        verdict(self.decide(&opening))?;
+        verdict(self.decide(&flow.key.five_tuple(flow.side), crossing.ends))?;
         // Who asks pays; what comes from outside is paid for by the pod that it is for.
         let account = crossing.from.account().or(crossing.to.account());
         let opening = Opening {
@@ -326,8 +357,7 @@ impl Judge<'_> {
             return Err(DropReason::UnrelatedIcmp);
         }
         let Some(mut connection) = connections.find(flow.hash, &flow.key, self.now) else {
-            let opening = flow.key.five_tuple(flow.side);
-            return if self.concerns_a_pod(&opening) {
+            return if concerns_a_pod(&self.ends_of(&flow.key.five_tuple(flow.side))) {
                 Err(DropReason::UnrelatedIcmp)
             } else {
                 Ok(())
@@ -336,47 +366,54 @@ impl Judge<'_> {
         if !connection.has_sent(quoted, flow.side) {
             return Err(DropReason::UnrelatedIcmp);
         }
-        if let Err(reason) = self.recheck(&mut connection) {
+        let opening = connection.opening();
+        if let Err(reason) = self.recheck(&mut connection, || self.ends_of(&opening)) {
             connections.remove(flow.hash, &flow.key);
             return Err(reason);
         }
         Ok(())
     }
 
-    /// Makes sure that the table in force admits a connection that an older one admitted.
+    /// Makes sure that the table in force admits a connection that an older one admitted. `ends`
+    /// are those of its first packet.
     #[inline]
-    fn recheck(&self, connection: &mut Found<'_>) -> Verdict {
+    fn recheck(&self, connection: &mut Found<'_>, ends: impl FnOnce() -> Ends) -> Verdict {
         let revision = self.table.revision();
         if connection.revision() == revision {
             return Ok(());
         }
         // What nobody has answered is not established.
         if self.established == Established::Recheck || connection.state().is_half_open() {
-            verdict(self.decide(&connection.opening()))?;
+            verdict(self.decide(&connection.opening(), &ends()))?;
         }
         connection.admit(revision);
         Ok(())
     }
 
-    /// Whether either end is a pod, here or elsewhere. Policy has no say in what others send each
-    /// other, and so there is nothing to remember: whoever could fill the table with it would
-    /// take it from the pods.
-    fn concerns_a_pod(&self, flow: &FiveTuple) -> bool {
-        let is_pod = |address| matches!(self.table.party(flow.network, address), Party::Pod(_));
-        is_pod(flow.source) || is_pod(flow.destination)
+    fn ends_of(&self, flow: &FiveTuple) -> Ends {
+        let holder = |address| self.table.holder(flow.network, address);
+        Ends { source: holder(flow.source), destination: holder(flow.destination) }
     }
 
-    fn decide(&self, opening: &FiveTuple) -> Decision {
+    fn decide(&self, opening: &FiveTuple, ends: &Ends) -> Decision {
         let has_ports = matches!(opening.protocol, TCP | UDP | SCTP);
-        self.table.decide(&Attempt {
+        let attempt = Attempt {
             network: opening.network,
             source: opening.source,
             destination: opening.destination,
             protocol: opening.protocol,
             source_port: has_ports.then_some(opening.source_port),
             port: has_ports.then_some(opening.destination_port),
-        })
+        };
+        self.table.decide_between(&attempt, ends)
     }
+}
+
+/// Whether either end is a pod, here or elsewhere. Policy has no say in what others send each
+/// other, and so there is nothing to remember: whoever could fill the table with it would take it
+/// from the pods.
+fn concerns_a_pod(ends: &Ends) -> bool {
+    ends.source.is_pod() || ends.destination.is_pod()
 }
 
 /// Whether the packet asks the other side for a connection: a plain SYN, an INIT, an echo request.

@@ -89,6 +89,18 @@ pub struct Ends {
     pub destination: Holder,
 }
 
+impl Ends {
+    /// Nobody in the cluster at either end.
+    pub const EXTERNAL: Self = Self { source: Holder::EXTERNAL, destination: Holder::EXTERNAL };
+
+    /// The same, as the other direction has them.
+    #[inline]
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        Self { source: self.destination, destination: self.source }
+    }
+}
+
 impl Decision {
     /// Whether no access list denies and both ends allow.
     #[inline]

@@ -1,7 +1,9 @@
 //! A batch of frames on their way through a worker, stage by stage.
 //!
 //! ```text
-//! read each --> guard each --> forward each --> touch all their connections --> judge and send each
+//! read each --> guard each --> forward each --> judge and send each
+//!          \                              \
+//!           touch who holds their addresses  touch their connections, or what policy asks for
 //! ```
 //!
 //! Each stage does one thing for all frames before the next begins. So its instructions and what
@@ -9,8 +11,12 @@
 //! what a connection among many is, is waited for once and not frame by frame. Connections are
 //! followed and frames are sent in the order in which they came.
 
+use std::hint::black_box;
+use std::ops::BitXor;
+
 use sluice_core::drop::DropReason;
-use sluice_core::judge::Verdict;
+use sluice_core::judge::{FlowOf, Verdict};
+use sluice_core::policy::Ends;
 use sluice_core::time::Time;
 use sluice_xdp::Frame;
 
@@ -25,10 +31,13 @@ use crate::worker::{BATCH_LEN_MAX, Worker};
 pub(crate) struct Batch {
     frames: Vec<Frame>,
     readings: Vec<Reading>,
+    ends: Vec<Ends>,
     guarded: Vec<Verdict>,
     /// No route for a fragment: it is noted first, and may have to wait for others.
     routes: Vec<Result<Option<Route>, DropReason>>,
     hashes: Vec<u64>,
+    /// The ends of those whose connection is not there yet.
+    newcomers: Vec<Ends>,
 }
 
 impl Batch {
@@ -37,9 +46,11 @@ impl Batch {
         Self {
             frames: Vec::with_capacity(BATCH_LEN_MAX),
             readings: Vec::with_capacity(BATCH_LEN_MAX),
+            ends: Vec::with_capacity(BATCH_LEN_MAX),
             guarded: Vec::with_capacity(BATCH_LEN_MAX),
             routes: Vec::with_capacity(BATCH_LEN_MAX),
             hashes: Vec::with_capacity(BATCH_LEN_MAX),
+            newcomers: Vec::with_capacity(BATCH_LEN_MAX),
         }
     }
 
@@ -57,9 +68,11 @@ impl Batch {
     fn clear(&mut self) {
         self.frames.clear();
         self.readings.clear();
+        self.ends.clear();
         self.guarded.clear();
         self.routes.clear();
         self.hashes.clear();
+        self.newcomers.clear();
     }
 }
 
@@ -72,22 +85,47 @@ impl Worker {
         }
         self.stages.mark(Stage::Parse, count);
         let mut batch = std::mem::take(&mut self.batch);
-        let Batch { frames, readings, guarded, routes, hashes } = &mut batch;
+        let Batch { frames, readings, ends, guarded, routes, hashes, newcomers } = &mut batch;
+        let judge = self.judge_in(scene, now);
 
-        guarded.extend(readings.iter().map(|reading| self.guard(reading, scene, now)));
+        black_box(readings.iter().map(|it| it.touch_ends(&judge)).fold(0, BitXor::bitxor));
+        ends.extend(readings.iter().map(|reading| reading.ends(&judge)));
+        for (reading, ends) in readings.iter().zip(&*ends) {
+            let context = reading.within(scene, *ends).ok_or(DropReason::PortGone);
+            guarded.push(context.and_then(|context| self.guard(&context, now)));
+        }
         self.stages.mark(Stage::Guard, count);
 
-        for ((frame, reading), guarded) in frames.iter().zip(&*readings).zip(&*guarded) {
-            routes.push(guarded.and_then(|()| self.route_of(reading, frame, scene, now)));
+        for (((frame, reading), ends), guarded) in
+            frames.iter().zip(&*readings).zip(&*ends).zip(&*guarded)
+        {
+            let route = guarded.and_then(|()| match reading.is_fragment() {
+                // It is noted first, and may have to wait for others.
+                true => Ok(None),
+                false => {
+                    let context = reading.within(scene, *ends).ok_or(DropReason::PortGone)?;
+                    self.forward(&context, frame.packet_len(), now).map(Some)
+                }
+            });
+            routes.push(route);
         }
         self.stages.mark(Stage::Forward, count);
 
         hashes.extend(readings.iter().filter_map(|reading| Some(reading.flow.as_ref()?.hash)));
         self.connections.warm(hashes);
+        for (reading, ends) in readings.iter().zip(&*ends) {
+            let is_known = |flow: &FlowOf| self.connections.may_hold(flow.hash);
+            if !reading.flow.as_ref().is_none_or(is_known) {
+                newcomers.push(*ends);
+            }
+        }
+        scene.table.warm(newcomers);
         self.stages.mark(Stage::Conntrack, 0);
 
-        for ((frame, reading), route) in frames.drain(..).zip(&*readings).zip(&*routes) {
-            let Some(context) = reading.within(scene) else {
+        for (((frame, reading), ends), route) in
+            frames.drain(..).zip(&*readings).zip(&*ends).zip(&*routes)
+        {
+            let Some(context) = reading.within(scene, *ends) else {
                 self.discard_without_port(frame);
                 continue;
             };
@@ -102,20 +140,5 @@ impl Worker {
         }
         batch.clear();
         self.batch = batch;
-    }
-
-    #[inline]
-    fn route_of(
-        &mut self,
-        reading: &Reading,
-        frame: &Frame,
-        scene: &Scene,
-        now: Time,
-    ) -> Result<Option<Route>, DropReason> {
-        if reading.is_fragment() {
-            return Ok(None);
-        }
-        let context = reading.within(scene).ok_or(DropReason::PortGone)?;
-        self.forward(&context, frame.packet_len(), now).map(Some)
     }
 }

@@ -7,8 +7,9 @@ use sluice_core::drop::DropReason;
 use sluice_core::flow::FlowHasher;
 use sluice_core::fragments::FragmentKey;
 use sluice_core::guard::Attachment;
-use sluice_core::judge::{Crossing, Established, FlowOf, Judge, Verdict};
+use sluice_core::judge::{Crossing, FlowOf, Judge, Verdict};
 use sluice_core::packet::{Fragment, Packet};
+use sluice_core::policy::Ends;
 use sluice_core::time::Time;
 use sluice_xdp::Frame;
 
@@ -60,6 +61,7 @@ pub(crate) struct Context<'a> {
     packet: &'a Packet,
     network: NetworkId,
     pub(crate) flow: Option<&'a FlowOf>,
+    ends: Ends,
 }
 
 impl Reading {
@@ -85,22 +87,30 @@ impl Reading {
 
     /// What it is in a scene; `None` if the port that it came from is not there any more.
     #[inline]
-    pub(crate) fn within<'a>(&'a self, scene: &'a Scene) -> Option<Context<'a>> {
-        let Self { from, packet, network, flow } = self;
-        let port = scene.port(*from)?;
-        Some(Context { scene, from: *from, port, packet, network: *network, flow: flow.as_ref() })
+    pub(crate) fn within<'a>(&'a self, scene: &'a Scene, ends: Ends) -> Option<Context<'a>> {
+        let &Self { from, ref packet, network, ref flow } = self;
+        let port = scene.port(from)?;
+        Some(Context { scene, from, port, packet, network, flow: flow.as_ref(), ends })
+    }
+
+    /// Who holds its addresses.
+    #[inline]
+    pub(crate) fn ends(&self, judge: &Judge<'_>) -> Ends {
+        judge.ends(self.network, &self.packet)
+    }
+
+    /// Reads where [`Self::ends`] will look.
+    #[inline]
+    pub(crate) fn touch_ends(&self, judge: &Judge<'_>) -> u32 {
+        judge.touch_ends(self.network, &self.packet)
     }
 }
 
-impl<'a> Context<'a> {
-    fn crossing(&self, to: Attachment) -> Crossing<'a> {
+impl Context<'_> {
+    fn crossing(&self, to: Attachment) -> Crossing<'_> {
         let from = self.scene.attachment(self.from);
-        Crossing { network: self.network, from, to, packet: self.packet, flow: self.flow }
-    }
-
-    fn judge(&self, established: Established, midstream: bool, now: Time) -> Judge<'a> {
-        let Scene { table, residents, .. } = self.scene;
-        Judge { table, residents, established, midstream, now }
+        let &Self { network, packet, flow, ref ends, .. } = self;
+        Crossing { network, from, to, packet, flow, ends }
     }
 
     /// The datagram that the packet is a part of, if it is a fragment.
@@ -128,7 +138,7 @@ impl Worker {
         let owner = reading.hash(&self.hasher).map_or(self.index, |hash| self.owner(hash));
         if owner == self.index {
             self.batch.push(frame, reading);
-        } else if let Err(reason) = self.guard(&reading, scene, now) {
+        } else if let Err(reason) = self.guard_alone(&reading, scene, now) {
             // A flood of lies takes no room in anybody's inbox.
             self.discard(scene, frame, from, reason);
         } else {
@@ -144,11 +154,25 @@ impl Worker {
         }
     }
 
+    /// The judge of a turn.
     #[inline]
-    pub(crate) fn guard(&self, reading: &Reading, scene: &Scene, now: Time) -> Verdict {
-        let context = reading.within(scene).ok_or(DropReason::PortGone)?;
-        let judge = context.judge(self.established, self.midstream, now);
-        judge.guard(context.network, scene.attachment(context.from), context.packet)
+    pub(crate) fn judge_in<'a>(&self, scene: &'a Scene, now: Time) -> Judge<'a> {
+        let Scene { table, residents, .. } = scene;
+        let &Self { established, midstream, .. } = self;
+        Judge { table, residents, established, midstream, now }
+    }
+
+    fn guard_alone(&self, reading: &Reading, scene: &Scene, now: Time) -> Verdict {
+        let ends = reading.ends(&self.judge_in(scene, now));
+        let context = reading.within(scene, ends).ok_or(DropReason::PortGone)?;
+        self.guard(&context, now)
+    }
+
+    #[inline]
+    pub(crate) fn guard(&self, context: &Context<'_>, now: Time) -> Verdict {
+        let judge = self.judge_in(context.scene, now);
+        let from = context.scene.attachment(context.from);
+        judge.guard(context.network, from, context.packet, &context.ends)
     }
 
     /// Reads what a frame is.
@@ -231,7 +255,7 @@ impl Worker {
     ) -> Result<Way, DropReason> {
         if !matches!(route.way, Way::Everybody) {
             let crossing = context.crossing(route.to);
-            let judge = context.judge(self.established, self.midstream, now);
+            let judge = self.judge_in(context.scene, now);
             let before = self.connections.len();
             let verdict = judge.unicast(&mut self.connections, &crossing);
             let opened = self.connections.len() > before;
@@ -250,7 +274,7 @@ impl Worker {
         now: Time,
     ) -> Result<Way, DropReason> {
         let route = self.route(context, len, now)?;
-        let judge = context.judge(self.established, self.midstream, now);
+        let judge = self.judge_in(context.scene, now);
         judge.continuation(&context.crossing(route.to), revision)?;
         Ok(route.way)
     }
@@ -262,8 +286,7 @@ impl Worker {
         len: usize,
         now: Time,
     ) -> Result<Route, DropReason> {
-        let judge = context.judge(self.established, self.midstream, now);
-        judge.guard(context.network, context.scene.attachment(context.from), context.packet)?;
+        self.guard(context, now)?;
         self.forward(context, len, now)
     }
 
@@ -276,7 +299,7 @@ impl Worker {
         now: Time,
     ) -> Result<Route, DropReason> {
         let Context { scene, from, packet, network, .. } = context;
-        let judge = context.judge(self.established, self.midstream, now);
+        let judge = self.judge_in(context.scene, now);
         self.note_source(context, now)?;
         if packet.destination.is_group() {
             judge.group(*network, packet)?;
@@ -399,7 +422,7 @@ impl Worker {
         if to == context.from || !fits {
             return Flood::No;
         }
-        let judge = context.judge(self.established, self.midstream, now);
+        let judge = self.judge_in(context.scene, now);
         match scene.attachment(to) {
             to @ (Attachment::Uplink | Attachment::Host) if !to_pods => {
                 // What is for the node does not leave it.

@@ -113,7 +113,7 @@ impl Worker {
         now: Time,
     ) {
         let reading = self.read(scene, &frame, from);
-        let admitted = match within(&reading, scene) {
+        let admitted = match self.within(&reading, scene, now) {
             Ok(context) => self.judge_first(&context, frame, now),
             Err(reason) => {
                 self.discard(scene, frame, from, reason);
@@ -146,7 +146,7 @@ impl Worker {
         now: Time,
     ) {
         let reading = self.read(scene, &frame, from);
-        let context = match within(&reading, scene) {
+        let context = match self.within(&reading, scene, now) {
             Ok(context) => context,
             Err(reason) => return self.discard(scene, frame, from, reason),
         };
@@ -167,12 +167,15 @@ impl Worker {
         }
         self.fragments.expire(now, EXPIRE_BUDGET);
     }
-}
 
-fn within<'a>(
-    reading: &'a Result<Reading, DropReason>,
-    scene: &'a Scene,
-) -> Result<Context<'a>, DropReason> {
-    let reading = reading.as_ref().map_err(|reason| *reason)?;
-    reading.within(scene).ok_or(DropReason::PortGone)
+    fn within<'a>(
+        &self,
+        reading: &'a Result<Reading, DropReason>,
+        scene: &'a Scene,
+        now: Time,
+    ) -> Result<Context<'a>, DropReason> {
+        let reading = reading.as_ref().map_err(|reason| *reason)?;
+        let ends = reading.ends(&self.judge_in(scene, now));
+        reading.within(scene, ends).ok_or(DropReason::PortGone)
+    }
 }

@@ -67,10 +67,11 @@ impl World {
         let (established, now) = (self.established, self.now);
         let judge = Judge { table, residents: &residents, established, midstream: false, now };
         let (from, to) = (self.port(from), self.port(to));
-        judge.guard(NETWORK, from, &packet)?;
+        let ends = judge.ends(NETWORK, &packet);
+        judge.guard(NETWORK, from, &packet, &ends)?;
         let flow = packet.ip().and_then(|ip| FlowOf::new(NETWORK, ip, &self.hasher));
         let flow = flow.as_ref();
-        let crossing = Crossing { network: NETWORK, from, to, packet: &packet, flow };
+        let crossing = Crossing { network: NETWORK, from, to, packet: &packet, flow, ends: &ends };
         judge.unicast(&mut self.connections, &crossing)
     }
 

@@ -106,6 +106,15 @@ impl Index {
         bucket.0.get(lane).map_or(END, |link| link & self.slot_mask)
     }
 
+    /// Whether a slot with this hash may be there. If not, none is.
+    #[inline]
+    pub(crate) fn may_hold(&self, hash: u64) -> bool {
+        self.buckets.get(self.bucket_of(hash)).is_some_and(|bucket| {
+            let is_placed = bucket.matching(!self.slot_mask, self.tag_of(hash)) != 0;
+            is_placed || bucket.0[CHAIN] != END
+        })
+    }
+
     /// Adds a slot that is not in the index.
     #[inline]
     pub(crate) fn insert(&mut self, hash: u64, slot: u32) {
@@ -208,6 +217,7 @@ mod tests {
                     for n in 0..6 {
                         let found = index.find(hash_number(n), |here| here == slot).is_some();
                         prop_assert_eq!(found, hashes.get(&slot) == Some(&hash_number(n)));
+                        prop_assert!(!found || index.may_hold(hash_number(n)));
                         prop_assert!(!found || hashes.contains_key(&index.likely(hash_number(n))));
                     }
                 }

@@ -126,10 +126,17 @@ impl World {
             now: self.now,
         };
         let (from, to) = (self.port(from), self.port(to));
-        judge.guard(NETWORK, from, &packet)?;
+        let ends = judge.ends(NETWORK, &packet);
+        judge.guard(NETWORK, from, &packet, &ends)?;
         let flow = packet.ip().and_then(|ip| FlowOf::new(NETWORK, ip, &self.hasher));
-        let crossing =
-            Crossing { network: NETWORK, from, to, packet: &packet, flow: flow.as_ref() };
+        let crossing = Crossing {
+            network: NETWORK,
+            from,
+            to,
+            packet: &packet,
+            flow: flow.as_ref(),
+            ends: &ends,
+        };
         judge.unicast(&mut self.connections, &crossing)
     }
 

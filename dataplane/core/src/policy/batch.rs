@@ -9,7 +9,7 @@
 use std::hint::black_box;
 
 use super::{Attempt, Decision, Ends};
-use crate::table::{Direction, Holder, Identity, Table};
+use crate::table::{Direction, Identity, Table};
 
 /// Attempts that are judged together: more would not fit the nearest cache.
 pub const BATCH_MAX: usize = 64;
@@ -18,8 +18,7 @@ impl Table {
     /// Judges each of some attempts, and hands over its place and what [`Table::decide`] says.
     #[inline]
     pub fn decide_each(&self, attempts: &[Attempt], mut decided: impl FnMut(usize, Decision)) {
-        const NOBODY: Ends = Ends { source: Holder::EXTERNAL, destination: Holder::EXTERNAL };
-        let mut ends = [NOBODY; BATCH_MAX];
+        let mut ends = [Ends::EXTERNAL; BATCH_MAX];
         for (batch, first) in attempts.chunks(BATCH_MAX).zip((0..).step_by(BATCH_MAX)) {
             let ends = ends.get_mut(..batch.len()).unwrap_or_default();
             self.ends_of(batch, ends);
