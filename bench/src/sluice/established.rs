@@ -1,15 +1,18 @@
 //! Packets of connections that are there, from the uplink to 64 pods.
 
+use std::hint::black_box;
+use std::ops::BitXor;
 use std::sync::Arc;
 
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::checksum;
 use sluice_core::conntrack::state::Timeouts;
-use sluice_core::conntrack::{Account, Connections, Limits, Opening};
+use sluice_core::conntrack::{Account, BATCH_LEN_MAX, Connections, Limits, Opening};
 use sluice_core::flow::{FlowHasher, FlowKey};
 use sluice_core::guard::{Attachment, Residents};
 use sluice_core::judge::{self, Crossing, FlowOf, Judge};
 use sluice_core::packet::{Packet, Ports, Transport};
+use sluice_core::policy::Ends;
 use sluice_core::ports::{PortMatch, PortSet, Rank};
 use sluice_core::table::{
     Action, Endpoint, EndpointId, Identity, IdentityId, PolicyId, PolicySet, PolicySetParts,
@@ -36,6 +39,7 @@ pub(crate) struct Established {
     hasher: FlowHasher,
     connections: Connections,
     pods: Vec<Attachment>,
+    batch: Batch,
 }
 
 impl Established {
@@ -61,11 +65,11 @@ impl Established {
         let mut residents = Residents::of(&table);
         (0..PODS_HERE).for_each(|pod| residents.insert(&table, EndpointId(pod)));
         let pods = (0..PODS_HERE).map(attachment).collect();
-        Ok(Self { table, residents, hasher, connections, pods })
+        Ok(Self { table, residents, hasher, connections, pods, batch: Batch::default() })
     }
 
     /// Judges whole frames, from their bytes to the verdict, and brings their connections up to
-    /// date. Returns the digest of the verdicts.
+    /// date: batch by batch and stage by stage, as a worker does. Returns the digest of the verdicts.
     pub(crate) fn judge(&mut self, frames: &Frames) -> u64 {
         let judge = Judge {
             table: &self.table,
@@ -75,43 +79,72 @@ impl Established {
             now: NOW,
         };
         let mut digest = 0;
-        for frame in frames.iter() {
-            let allowed = Packet::parse(frame).ok().is_some_and(|packet| {
-                let Some(ip) = packet.ip() else { return false };
-                if !checksum::is_whole(frame, ip, false) {
-                    return false;
-                }
-                let flow = FlowOf::new(NETWORK, ip, &self.hasher);
-                let ends = judge.ends(NETWORK, &packet);
-                if judge.guard(NETWORK, Attachment::Uplink, &packet, &ends).is_err() {
-                    return false;
-                }
-                // The engine's FDB would say this; it is not the judge's.
-                let Mac([.., last]) = packet.destination;
-                let pod = usize::from(last).wrapping_sub(1);
-                let Some(&to) = self.pods.get(pod) else { return false };
-                let from = Attachment::Uplink;
-                let crossing = Crossing {
-                    network: NETWORK,
-                    from,
-                    to,
-                    packet: &packet,
-                    flow: flow.as_ref(),
-                    ends: &ends,
-                };
-                judge.unicast(&mut self.connections, &crossing).is_ok()
-            });
-            digest = answer(digest, allowed.into());
+        let mut frames = frames.iter();
+        let Batch { packets, ends, guarded, hashes } = &mut self.batch;
+        loop {
+            packets.clear();
+            packets.extend(frames.by_ref().take(BATCH_LEN_MAX).map(|frame| {
+                let packet = Packet::parse(frame).ok()?;
+                let ip = packet.ip().filter(|ip| checksum::is_whole(frame, ip, false))?;
+                let flow = FlowOf::new(NETWORK, ip, &self.hasher)?;
+                Some((packet, flow))
+            }));
+            if packets.is_empty() {
+                return digest;
+            }
+            let touch = |(packet, _): &(Packet, _)| judge.touch_ends(NETWORK, packet);
+            black_box(packets.iter().flatten().map(touch).fold(0, BitXor::bitxor));
+            ends.clear();
+            ends.extend(packets.iter().map(|read| match read {
+                Some((packet, _)) => judge.ends(NETWORK, packet),
+                None => Ends::EXTERNAL,
+            }));
+            guarded.clear();
+            guarded.extend(packets.iter().zip(&*ends).map(|(read, ends)| {
+                read.as_ref().is_some_and(|(packet, _)| {
+                    judge.guard(NETWORK, Attachment::Uplink, packet, ends).is_ok()
+                })
+            }));
+            hashes.clear();
+            hashes.extend(packets.iter().flatten().map(|(_, flow)| flow.hash));
+            self.connections.warm(hashes);
+            for ((read, ends), guarded) in packets.iter().zip(&*ends).zip(&*guarded) {
+                let allowed = read.as_ref().filter(|_| *guarded).is_some_and(|(packet, flow)| {
+                    // The engine's FDB would say this; it is not the judge's.
+                    let Mac([.., last]) = packet.destination;
+                    let pod = usize::from(last).wrapping_sub(1);
+                    let Some(&to) = self.pods.get(pod) else { return false };
+                    let (from, flow) = (Attachment::Uplink, Some(flow));
+                    let crossing = Crossing { network: NETWORK, from, to, packet, flow, ends };
+                    judge.unicast(&mut self.connections, &crossing).is_ok()
+                });
+                digest = answer(digest, allowed.into());
+            }
         }
-        digest
     }
 
     /// Hashes keys and finds their connections. Returns how many there are.
     pub(crate) fn find(&mut self, keys: &[FlowKey]) -> usize {
-        keys.iter()
-            .filter(|key| self.connections.find(self.hasher.hash(key), key, NOW).is_some())
-            .count()
+        let mut found = 0;
+        for keys in keys.chunks(BATCH_LEN_MAX) {
+            let hashes = &mut self.batch.hashes;
+            hashes.clear();
+            hashes.extend(keys.iter().map(|key| self.hasher.hash(key)));
+            self.connections.warm(hashes);
+            let known = |(hash, key): (&u64, _)| self.connections.find(*hash, key, NOW).is_some();
+            found += hashes.iter().zip(keys).map(known).filter(|is_known| *is_known).count();
+        }
+        found
     }
+}
+
+/// What the stages pass on to each other.
+#[derive(Default)]
+struct Batch {
+    packets: Vec<Option<(Packet, FlowOf)>>,
+    ends: Vec<Ends>,
+    guarded: Vec<bool>,
+    hashes: Vec<u64>,
 }
 
 /// An empty connection table, whose accounts may fill it.

@@ -1,6 +1,6 @@
 //! Connections that begin.
 
-use sluice_core::conntrack::{Connections, Opening};
+use sluice_core::conntrack::{BATCH_LEN_MAX, Connections, Opening};
 use sluice_core::flow::FlowHasher;
 
 use super::established::{connections, insert, open, opening};
@@ -44,15 +44,19 @@ impl Newcomers {
         self.next += NEWCOMERS_LEN as u32;
     }
 
-    /// Hashes and inserts what is prepared. Returns how many found room.
+    /// Hashes and inserts what is prepared, batch by batch. Returns how many found room.
     pub(crate) fn open(&mut self) -> usize {
         let Self { connections, hasher, openings, .. } = self;
-        openings
-            .iter_mut()
-            .map(|opening| {
+        let mut opened = 0;
+        for openings in openings.chunks_mut(BATCH_LEN_MAX) {
+            let mut hashes = [0; BATCH_LEN_MAX];
+            for (opening, hash) in openings.iter_mut().zip(&mut hashes) {
                 opening.hash = hasher.hash(&opening.key);
-                usize::from(insert(connections, opening))
-            })
-            .sum()
+                *hash = opening.hash;
+            }
+            connections.warm(hashes.get(..openings.len()).unwrap_or_default());
+            opened += openings.iter().filter(|opening| insert(connections, opening)).count();
+        }
+        opened
     }
 }
