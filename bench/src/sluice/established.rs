@@ -12,6 +12,7 @@ use sluice_core::flow::{FlowHasher, FlowKey};
 use sluice_core::guard::{Attachment, Residents};
 use sluice_core::judge::{self, Crossing, FlowOf, Judge};
 use sluice_core::packet::{Packet, Ports, Transport};
+use sluice_core::pieces::Pieces;
 use sluice_core::policy::Ends;
 use sluice_core::ports::{PortMatch, PortSet, Rank};
 use sluice_core::table::{
@@ -65,7 +66,7 @@ impl Established {
         let mut residents = Residents::of(&table);
         (0..PODS_HERE).for_each(|pod| residents.insert(&table, EndpointId(pod)));
         let pods = (0..PODS_HERE).map(attachment).collect();
-        Ok(Self { table, residents, hasher, connections, pods, batch: Batch::default() })
+        Ok(Self { table, residents, hasher, connections, pods, batch: Batch::new() })
     }
 
     /// Judges whole frames, from their bytes to the verdict, and brings their connections up to
@@ -80,44 +81,39 @@ impl Established {
         };
         let mut digest = 0;
         let mut frames = frames.iter();
-        let Batch { packets, ends, guarded, hashes } = &mut self.batch;
+        let Batch { readings, ends, guarded, hashes } = &mut self.batch;
         loop {
-            packets.clear();
-            packets.extend(frames.by_ref().take(BATCH_LEN_MAX).map(|frame| {
-                let packet = Packet::parse(frame).ok()?;
-                let ip = packet.ip().filter(|ip| checksum::is_whole(frame, ip, false))?;
-                let flow = FlowOf::new(NETWORK, ip, &self.hasher)?;
-                Some((packet, flow))
-            }));
-            if packets.is_empty() {
+            let mut count = 0;
+            for (reading, frame) in readings.iter_mut().zip(&mut frames) {
+                reading.read(frame, &self.hasher);
+                count += 1;
+            }
+            let readings = readings.get(..count).unwrap_or_default();
+            if readings.is_empty() {
                 return digest;
             }
-            let touch = |(packet, _): &(Packet, _)| judge.touch_ends(NETWORK, packet);
-            black_box(packets.iter().flatten().map(touch).fold(0, BitXor::bitxor));
+            let touch = |reading: &Reading| judge.touch_ends(NETWORK, &reading.packet);
+            black_box(readings.iter().map(touch).fold(0, BitXor::bitxor));
             ends.clear();
-            ends.extend(packets.iter().map(|read| match read {
-                Some((packet, _)) => judge.ends(NETWORK, packet),
-                None => Ends::EXTERNAL,
-            }));
+            ends.extend(readings.iter().map(|reading| judge.ends(NETWORK, &reading.packet)));
             guarded.clear();
-            guarded.extend(packets.iter().zip(&*ends).map(|(read, ends)| {
-                read.as_ref().is_some_and(|(packet, _)| {
-                    judge.guard(NETWORK, Attachment::Uplink, packet, ends).is_ok()
-                })
+            guarded.extend(readings.iter().zip(&*ends).map(|(reading, ends)| {
+                judge.guard(NETWORK, Attachment::Uplink, &reading.packet, ends).is_ok()
             }));
             hashes.clear();
-            hashes.extend(packets.iter().flatten().map(|(_, flow)| flow.hash));
+            hashes.extend(readings.iter().filter_map(|reading| Some(reading.flow.as_ref()?.hash)));
             self.connections.warm(hashes);
-            for ((read, ends), guarded) in packets.iter().zip(&*ends).zip(&*guarded) {
-                let allowed = read.as_ref().filter(|_| *guarded).is_some_and(|(packet, flow)| {
-                    // The engine's FDB would say this; it is not the judge's.
-                    let Mac([.., last]) = packet.destination;
-                    let pod = usize::from(last).wrapping_sub(1);
-                    let Some(&to) = self.pods.get(pod) else { return false };
-                    let (from, flow) = (Attachment::Uplink, Some(flow));
-                    let crossing = Crossing { network: NETWORK, from, to, packet, flow, ends };
-                    judge.unicast(&mut self.connections, &crossing).is_ok()
-                });
+            for ((reading, ends), guarded) in readings.iter().zip(&*ends).zip(&*guarded) {
+                // The engine's FDB would say this; it is not the judge's.
+                let Mac([.., last]) = reading.packet.destination;
+                let pod = self.pods.get(usize::from(last).wrapping_sub(1));
+                let allowed =
+                    pod.filter(|_| *guarded && reading.flow.is_some()).is_some_and(|&to| {
+                        let (from, packet, flow) =
+                            (Attachment::Uplink, &reading.packet, reading.flow.as_ref());
+                        let crossing = Crossing { network: NETWORK, from, to, packet, flow, ends };
+                        judge.unicast(&mut self.connections, &crossing).is_ok()
+                    });
                 digest = answer(digest, allowed.into());
             }
         }
@@ -139,12 +135,42 @@ impl Established {
 }
 
 /// What the stages pass on to each other.
-#[derive(Default)]
 struct Batch {
-    packets: Vec<Option<(Packet, FlowOf)>>,
+    readings: Vec<Reading>,
     ends: Vec<Ends>,
     guarded: Vec<bool>,
     hashes: Vec<u64>,
+}
+
+/// A packet and its flow; none if it is damaged or has none.
+#[derive(Default)]
+struct Reading {
+    packet: Packet,
+    flow: Option<FlowOf>,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self {
+            readings: std::iter::repeat_with(Reading::default).take(BATCH_LEN_MAX).collect(),
+            ends: Vec::new(),
+            guarded: Vec::new(),
+            hashes: Vec::new(),
+        }
+    }
+}
+
+impl Reading {
+    #[inline]
+    fn read(&mut self, frame: &[u8], hasher: &FlowHasher) {
+        self.flow = None;
+        if self.packet.read(&Pieces::from(frame)).is_ok()
+            && let Some(ip) = self.packet.ip()
+            && checksum::is_whole(frame, ip, false)
+        {
+            self.flow = FlowOf::new(NETWORK, ip, hasher);
+        }
+    }
 }
 
 /// An empty connection table, whose accounts may fill it.

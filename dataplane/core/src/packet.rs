@@ -299,6 +299,16 @@ impl Transport {
     }
 }
 
+/// An ARP message from nobody to nobody: a place to read a packet into.
+impl Default for Packet {
+    fn default() -> Self {
+        let nobody = Ipv4Addr::UNSPECIFIED;
+        let arp = Arp { sender_mac: Mac::default(), sender: nobody, target: nobody };
+        let (destination, source) = (Mac::default(), Mac::default());
+        Self { destination, source, vlan: None, payload: Payload::Arp(arp) }
+    }
+}
+
 impl Packet {
     /// Reads the headers of `frame`, from the Ethernet destination on, without the FCS.
     ///
@@ -317,8 +327,25 @@ impl Packet {
     /// As for [`Packet::parse`]. A header that goes on in another piece counts as cut short.
     #[inline]
     pub fn parse_pieces(pieces: &Pieces<'_>) -> Result<Self, DropReason> {
-        let plain = pieces.is_one().then(|| plain::read(pieces.head())).flatten();
-        plain.map_or_else(|| Self::walk(pieces), Ok)
+        let mut packet = Self::default();
+        packet.read(pieces).map(|()| packet)
+    }
+
+    /// As [`Packet::parse_pieces`], over what was here before: a packet is long, and whoever keeps
+    /// many need not move each. Where it fails, what is here then means nothing.
+    ///
+    /// # Errors
+    /// As for [`Packet::parse_pieces`].
+    #[inline]
+    pub fn read(&mut self, pieces: &Pieces<'_>) -> Result<(), DropReason> {
+        if pieces.is_one()
+            && let Some(packet) = plain::read(pieces.head())
+        {
+            *self = packet;
+        } else {
+            *self = Self::walk(pieces)?;
+        }
+        Ok(())
     }
 
     /// Reads one header after the other.

@@ -30,7 +30,10 @@ use crate::worker::{BATCH_LEN_MAX, Worker};
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     frames: Vec<Frame>,
+    /// Places for readings; those of `frames` are the first.
     readings: Vec<Reading>,
+    /// The place of a reading for which there is no other.
+    last: Reading,
     ends: Vec<Ends>,
     guarded: Vec<Verdict>,
     /// No route for a fragment: it is noted first, and may have to wait for others.
@@ -45,7 +48,8 @@ impl Batch {
     pub(crate) fn new() -> Self {
         Self {
             frames: Vec::with_capacity(BATCH_LEN_MAX),
-            readings: Vec::with_capacity(BATCH_LEN_MAX),
+            readings: std::iter::repeat_with(Reading::default).take(BATCH_LEN_MAX).collect(),
+            last: Reading::default(),
             ends: Vec::with_capacity(BATCH_LEN_MAX),
             guarded: Vec::with_capacity(BATCH_LEN_MAX),
             routes: Vec::with_capacity(BATCH_LEN_MAX),
@@ -54,11 +58,16 @@ impl Batch {
         }
     }
 
-    /// Adds a frame of a flow or datagram that the worker owns.
+    /// Where the reading of the next frame goes.
     #[inline]
-    pub(crate) fn push(&mut self, frame: Frame, reading: Reading) {
+    pub(crate) fn place(&mut self) -> &mut Reading {
+        self.readings.get_mut(self.frames.len()).unwrap_or(&mut self.last)
+    }
+
+    /// Adds a frame of a flow or datagram that the worker owns; its reading is in its place.
+    #[inline]
+    pub(crate) fn push(&mut self, frame: Frame) {
         self.frames.push(frame);
-        self.readings.push(reading);
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -67,7 +76,6 @@ impl Batch {
 
     fn clear(&mut self) {
         self.frames.clear();
-        self.readings.clear();
         self.ends.clear();
         self.guarded.clear();
         self.routes.clear();
@@ -78,14 +86,14 @@ impl Batch {
 
 impl Worker {
     /// Judges what has been read, and sends it on its way.
-    pub(crate) fn judge_batch(&mut self, scene: &Scene, now: Time) {
-        let count = self.batch.frames.len();
+    pub(crate) fn judge_batch(&mut self, scene: &Scene, batch: &mut Batch, now: Time) {
+        let count = batch.frames.len();
         if count == 0 {
             return;
         }
         self.stages.mark(Stage::Parse, count);
-        let mut batch = std::mem::take(&mut self.batch);
-        let Batch { frames, readings, ends, guarded, routes, hashes, newcomers } = &mut batch;
+        let Batch { frames, readings, ends, guarded, routes, hashes, newcomers, .. } = batch;
+        let readings = readings.get(..count).unwrap_or_default();
         let judge = self.judge_in(scene, now);
 
         black_box(readings.iter().map(|it| it.touch_ends(&judge)).fold(0, BitXor::bitxor));
@@ -97,7 +105,7 @@ impl Worker {
         self.stages.mark(Stage::Guard, count);
 
         for (((frame, reading), ends), guarded) in
-            frames.iter().zip(&*readings).zip(&*ends).zip(&*guarded)
+            frames.iter().zip(readings).zip(&*ends).zip(&*guarded)
         {
             let route = guarded.and_then(|()| match reading.is_fragment() {
                 // It is noted first, and may have to wait for others.
@@ -123,7 +131,7 @@ impl Worker {
         self.stages.mark(Stage::Conntrack, 0);
 
         for (((frame, reading), ends), route) in
-            frames.drain(..).zip(&*readings).zip(&*ends).zip(&*routes)
+            frames.drain(..).zip(readings).zip(&*ends).zip(&*routes)
         {
             let Some(context) = reading.within(scene, *ends) else {
                 self.discard_without_port(frame);
@@ -139,6 +147,5 @@ impl Worker {
             }
         }
         batch.clear();
-        self.batch = batch;
     }
 }

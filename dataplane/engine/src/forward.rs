@@ -13,6 +13,7 @@ use sluice_core::policy::Ends;
 use sluice_core::time::Time;
 use sluice_xdp::Frame;
 
+use crate::batch::Batch;
 use crate::chained;
 use crate::desk::Handover;
 use crate::fdb::{Sighting, SourceCheck};
@@ -62,6 +63,14 @@ pub(crate) struct Context<'a> {
     network: NetworkId,
     pub(crate) flow: Option<&'a FlowOf>,
     ends: Ends,
+}
+
+/// A place for a reading.
+impl Default for Reading {
+    fn default() -> Self {
+        let (from, network) = (PortId(0), NetworkId::DEFAULT);
+        Self { from, packet: Packet::default(), network, flow: None }
+    }
 }
 
 impl Reading {
@@ -123,7 +132,14 @@ impl Worker {
     /// Takes a frame from a queue: into the batch, or to the owner of its flow or datagram if that
     /// is another worker.
     #[inline]
-    pub(crate) fn receive(&mut self, scene: &Scene, frame: Frame, from: PortId, now: Time) {
+    pub(crate) fn receive(
+        &mut self,
+        scene: &Scene,
+        batch: &mut Batch,
+        frame: Frame,
+        from: PortId,
+        now: Time,
+    ) {
         let frame = match frame.is_chained() {
             false => frame,
             true => match chained::take_in(&mut self.pool, frame) {
@@ -131,14 +147,14 @@ impl Worker {
                 Err((frame, reason)) => return self.discard(scene, frame, from, reason),
             },
         };
-        let reading = match self.read_whole(scene, &frame, from) {
-            Ok(reading) => reading,
-            Err(reason) => return self.discard(scene, frame, from, reason),
-        };
+        let reading = batch.place();
+        if let Err(reason) = self.read_whole(scene, &frame, from, reading) {
+            return self.discard(scene, frame, from, reason);
+        }
         let owner = reading.hash(&self.hasher).map_or(self.index, |hash| self.owner(hash));
         if owner == self.index {
-            self.batch.push(frame, reading);
-        } else if let Err(reason) = self.guard_alone(&reading, scene, now) {
+            batch.push(frame);
+        } else if let Err(reason) = self.guard_alone(reading, scene, now) {
             // A flood of lies takes no room in anybody's inbox.
             self.discard(scene, frame, from, reason);
         } else {
@@ -147,9 +163,15 @@ impl Worker {
     }
 
     /// Takes a frame of a flow or datagram that this worker owns from its inbox into the batch.
-    pub(crate) fn take_over(&mut self, scene: &Scene, frame: Frame, from: PortId) {
-        match self.read(scene, &frame, from) {
-            Ok(reading) => self.batch.push(frame, reading),
+    pub(crate) fn take_over(
+        &mut self,
+        scene: &Scene,
+        batch: &mut Batch,
+        frame: Frame,
+        from: PortId,
+    ) {
+        match self.read_into(scene, &frame, from, batch.place()) {
+            Ok(()) => batch.push(frame),
             Err(reason) => self.discard(scene, frame, from, reason),
         }
     }
@@ -176,21 +198,36 @@ impl Worker {
     }
 
     /// Reads what a frame is.
-    #[inline]
     pub(crate) fn read(
         &self,
         scene: &Scene,
         frame: &Frame,
         from: PortId,
     ) -> Result<Reading, DropReason> {
+        let mut reading = Reading::default();
+        self.read_into(scene, frame, from, &mut reading).map(|()| reading)
+    }
+
+    /// Reads what a frame is to where it will stay: a reading is too long to be moved.
+    #[inline]
+    fn read_into(
+        &self,
+        scene: &Scene,
+        frame: &Frame,
+        from: PortId,
+        reading: &mut Reading,
+    ) -> Result<(), DropReason> {
         let port = scene.port(from).ok_or(DropReason::PortGone)?;
-        let packet = chained::read(frame, Packet::parse_pieces)?;
+        let packet = &mut reading.packet;
+        chained::read(frame, |pieces| packet.read(pieces))?;
         let network = port.network_of(packet.vlan).ok_or(match packet.vlan {
             Some(0) => DropReason::PriorityTag,
             _ => DropReason::ForeignVlan,
         })?;
-        let flow = packet.ip().and_then(|ip| FlowOf::new(network, ip, &self.hasher));
-        Ok(Reading { from, packet, network, flow })
+        reading.flow = packet.ip().and_then(|ip| FlowOf::new(network, ip, &self.hasher));
+        reading.network = network;
+        reading.from = from;
+        Ok(())
     }
 
     /// Reads a frame that has just come, and checks that nothing damaged it on the way.
@@ -200,15 +237,16 @@ impl Worker {
         scene: &Scene,
         frame: &Frame,
         from: PortId,
-    ) -> Result<Reading, DropReason> {
-        let reading = self.read(scene, frame, from)?;
+        reading: &mut Reading,
+    ) -> Result<(), DropReason> {
+        self.read_into(scene, frame, from, reading)?;
         let partial = scene.port(from).is_some_and(|port| port.spec.partial_checksums);
         let is_whole =
             |ip| chained::read(frame, |pieces| checksum::is_whole_in(pieces, ip, partial));
         if self.verify_checksums && !reading.packet.ip().is_none_or(is_whole) {
             return Err(DropReason::BadChecksum);
         }
-        Ok(reading)
+        Ok(())
     }
 
     /// The worker that owns what has this hash.

@@ -83,7 +83,7 @@ pub struct Worker {
     own: Vec<Option<usize>>,
     commands: Receiver<Command>,
     received: Vec<Frame>,
-    pub(crate) batch: Batch,
+    batch: Batch,
     listener: Listener,
     /// Workers whose inbox this one has put something into during the turn.
     to_wake: u64,
@@ -311,23 +311,24 @@ impl Worker {
         let Some(desk) = shared.desks.get(self.index) else { return 0 };
         // At most what an inbox holds: others fill it while it is emptied.
         let mut count = 0;
+        let mut batch = std::mem::take(&mut self.batch);
         while count < INBOX_LEN {
             let Some(handover) = desk.inbox.pop() else { break };
             count += 1;
             match handover {
                 Handover::Judge { frame, from } => {
-                    self.take_over(scene, frame, from);
-                    if self.batch.is_full() {
-                        self.judge_batch(scene, now);
+                    self.take_over(scene, &mut batch, frame, from);
+                    if batch.is_full() {
+                        self.judge_batch(scene, &mut batch, now);
                     }
                 }
                 Handover::JudgeFirst { frame, from, datagram, asker } => {
                     // What came before it may be of the same flow.
-                    self.judge_batch(scene, now);
+                    self.judge_batch(scene, &mut batch, now);
                     self.answer(scene, frame, from, datagram, asker, now);
                 }
                 Handover::Settle { datagram, admitted } => {
-                    self.judge_batch(scene, now);
+                    self.judge_batch(scene, &mut batch, now);
                     self.settle(scene, &datagram, admitted, now);
                 }
                 Handover::Send { frame, to } => match scene.port(to) {
@@ -336,7 +337,8 @@ impl Worker {
                 },
             }
         }
-        self.judge_batch(scene, now);
+        self.judge_batch(scene, &mut batch, now);
+        self.batch = batch;
         count
     }
 
@@ -362,11 +364,13 @@ impl Worker {
             None => received.drain(..).for_each(|frame| self.pool.put(frame)),
         }
         self.stages.mark(Stage::Io, 0);
+        let mut batch = std::mem::take(&mut self.batch);
         for frame in received.drain(..) {
-            self.receive(scene, frame, from, now);
+            self.receive(scene, &mut batch, frame, from, now);
         }
         self.received = received;
-        self.judge_batch(scene, now);
+        self.judge_batch(scene, &mut batch, now);
+        self.batch = batch;
         count
     }
 

@@ -19,7 +19,7 @@ const TCP_LEN: usize = 20;
 const UDP_LEN: usize = 8;
 
 /// Reads a frame that is such a packet.
-#[inline]
+#[inline(always)]
 pub(super) fn read(frame: &[u8]) -> Option<Packet> {
     let (ethernet, rest) = frame.split_first_chunk::<ETHERNET_LEN>()?;
     let [a, b, c, d, e, f, g, h, i, j, k, l, upper, lower] = *ethernet;
@@ -32,7 +32,7 @@ pub(super) fn read(frame: &[u8]) -> Option<Packet> {
     Some(Packet { destination, source, vlan: None, payload: Payload::Ip(payload) })
 }
 
-#[inline]
+#[inline(always)]
 fn read_v4(bytes: &[u8]) -> Option<Ip> {
     const VERSION_AND_LEN: u8 = 0x45;
     const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
@@ -60,7 +60,7 @@ fn read_v4(bytes: &[u8]) -> Option<Ip> {
 }
 
 /// Whether the 16 bit words of a header come to 0xffff (RFC 1071, 1).
-#[inline]
+#[inline(always)]
 fn add_up(words: [[u8; 4]; 3], source: [u8; 4], destination: [u8; 4]) -> bool {
     let number = |word| u64::from(u32::from_ne_bytes(word));
     let addresses = number(source) + number(destination);
@@ -69,7 +69,7 @@ fn add_up(words: [[u8; 4]; 3], source: [u8; 4], destination: [u8; 4]) -> bool {
     sum.is_multiple_of(0xffff)
 }
 
-#[inline]
+#[inline(always)]
 fn read_v6(bytes: &[u8]) -> Option<Ip> {
     let (header, rest) = bytes.split_first_chunk::<IPV6_LEN>()?;
     let (fixed, addresses) = header.split_first_chunk::<8>()?;
@@ -91,7 +91,7 @@ fn read_v6(bytes: &[u8]) -> Option<Ip> {
     })
 }
 
-#[inline]
+#[inline(always)]
 fn read_transport(protocol: Protocol, bytes: &[u8]) -> Option<Transport> {
     match protocol {
         TCP => read_tcp(bytes).map(Transport::Tcp),
@@ -100,14 +100,14 @@ fn read_transport(protocol: Protocol, bytes: &[u8]) -> Option<Transport> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn read_udp(bytes: &[u8]) -> Option<Ports> {
     let [a, b, c, d, upper, lower, _, _] = *bytes.first_chunk::<UDP_LEN>()?;
     let len = usize::from(u16::from_be_bytes([upper, lower]));
     (UDP_LEN..=bytes.len()).contains(&len).then(|| ports([a, b, c, d]))
 }
 
-#[inline]
+#[inline(always)]
 fn read_tcp(bytes: &[u8]) -> Option<Segment> {
     let [a, b, c, d, numbers @ .., _, _, _, _] = *bytes.first_chunk::<TCP_LEN>()?;
     let [e, f, g, h, i, j, k, l, offset, flags, m, n] = numbers;
@@ -127,7 +127,7 @@ fn read_tcp(bytes: &[u8]) -> Option<Segment> {
     })
 }
 
-#[inline]
+#[inline(always)]
 fn ports([a, b, c, d]: [u8; 4]) -> Ports {
     Ports { source: u16::from_be_bytes([a, b]), destination: u16::from_be_bytes([c, d]) }
 }
