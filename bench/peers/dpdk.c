@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * DPDK's libraries as peers: rte_hash, rte_fib and rte_acl, one a process, on one core.
+ * DPDK's libraries as peers: rte_hash, rte_fib, rte_fib6 and rte_acl, one a process, on one core.
  *
  *   dpdk EAL-ARGUMENTS -- find COUNT CAPACITY
  *   dpdk EAL-ARGUMENTS -- insert COUNT CAPACITY
  *   dpdk EAL-ARGUMENTS -- fib PREFIXES ADDRESSES
+ *   dpdk EAL-ARGUMENTS -- fib6 PREFIXES ADDRESSES
  *   dpdk EAL-ARGUMENTS -- acl RULES PACKETS
  *
  * It builds its table and says on a line of its own how many milliseconds that took, and how many
@@ -25,6 +26,8 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_fib.h>
+#include <rte_fib6.h>
+#include <rte_version.h>
 #include <rte_hash.h>
 #include <rte_hash_crc.h>
 #include <rte_malloc.h>
@@ -41,6 +44,12 @@ struct flow {
 
 struct prefix {
 	uint32_t address;
+	uint32_t len;
+	uint32_t value;
+};
+
+struct prefix6 {
+	uint8_t address[16];
 	uint32_t len;
 	uint32_t value;
 };
@@ -240,6 +249,72 @@ static double fib_slice(void)
 	return start;
 }
 
+/* DPDK 24.11 gave addresses of IPv6 a type. */
+#if RTE_VERSION >= RTE_VERSION_NUM(24, 11, 0, 0)
+#define ADDRESS6(bytes) ((const struct rte_ipv6_addr *)(bytes))
+#define ADDRESSES6(list) ((const struct rte_ipv6_addr *)(list))
+#else
+#define ADDRESS6(bytes) (bytes)
+#define ADDRESSES6(list) (list)
+#endif
+
+static struct rte_fib6 *fib6;
+static uint8_t (*addresses6)[16];
+
+/* Nodes of 8 bits below the first 24 that no other prefix has made: no more than these. */
+static uint32_t tables_of(const struct prefix6 *prefixes, uint32_t count)
+{
+	uint32_t tables = 64;
+
+	for (uint32_t i = 0; i < count; i++)
+		if (prefixes[i].len > 24)
+			tables += (prefixes[i].len - 24 + 7) / 8;
+	return tables;
+}
+
+static void build_fib6(char **arguments)
+{
+	static struct prefix6 *prefixes;
+	static uint32_t prefix_count;
+	struct rte_fib6_conf conf = {
+		.type = RTE_FIB6_TRIE,
+		.default_nh = 0,
+		.trie = { .nh_sz = RTE_FIB6_TRIE_4B },
+	};
+
+	if (!prefixes) {
+		prefixes = read_all(arguments[0], sizeof(*prefixes), &prefix_count);
+		addresses6 = read_all(arguments[1], sizeof(*addresses6), &address_count);
+	}
+	conf.max_routes = prefix_count;
+	conf.trie.num_tbl8 = tables_of(prefixes, prefix_count);
+	rte_fib6_free(fib6);
+	fib6 = rte_fib6_create("prefixes6", SOCKET_ID_ANY, &conf);
+	if (!fib6)
+		die("rte_fib6_create");
+	for (uint32_t i = 0; i < prefix_count; i++)
+		if (rte_fib6_add(fib6, ADDRESS6(prefixes[i].address), prefixes[i].len, prefixes[i].value))
+			die("rte_fib6_add");
+	if (rte_fib6_select_lookup(fib6, RTE_FIB6_LOOKUP_TRIE_VECTOR_AVX512))
+		rte_fib6_select_lookup(fib6, RTE_FIB6_LOOKUP_DEFAULT);
+}
+
+static double fib6_slice(void)
+{
+	static uint64_t values[SLICE_LEN];
+	double start = now();
+
+	if (address_next + SLICE_LEN > address_count)
+		address_next = 0;
+	for (int i = 0; i < SLICE_LEN; i += BULK_LEN)
+		rte_fib6_lookup_bulk(fib6, ADDRESSES6(addresses6 + address_next + i), &values[i], BULK_LEN);
+	start = now() - start;
+	address_next += SLICE_LEN;
+	for (int i = 0; i < SLICE_LEN; i++)
+		answer(values[i]);
+	return start;
+}
+
 enum { PROTOCOL, SOURCE, DESTINATION, SOURCE_PORT, DESTINATION_PORT, FIELDS };
 
 RTE_ACL_RULE_DEF(acl_rule, FIELDS);
@@ -353,6 +428,7 @@ static const struct {
 	{ "find", build_hash, find_slice },
 	{ "insert", build_hash, insert_slice },
 	{ "fib", build_fib, fib_slice },
+	{ "fib6", build_fib6, fib6_slice },
 	{ "acl", build_acl, acl_slice },
 };
 

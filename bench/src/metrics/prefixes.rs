@@ -1,9 +1,9 @@
-//! The longest prefix among a million.
+//! The longest prefix among many.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use super::pin;
 use crate::metric::{Effort, Metric, Pair, Round, Unit};
@@ -15,13 +15,16 @@ use crate::sluice::{Prefixes, nanoseconds};
 use crate::stopwatch::Stopwatch;
 
 const PREFIXES_LEN: usize = 1_000_000;
+const PREFIXES_V6_LEN: usize = 200_000;
 /// Addresses that are looked up in turn: as many as there are prefixes, so that no cache knows
 /// them all.
 const ADDRESSES_LEN: usize = 1 << 20;
 /// Addresses that are looked up at once.
 const SLICE_LEN: usize = 4096;
-/// DIR24-8 takes 64 MiB, a KiB for each /24 with something longer in it, and its own tree.
+/// DIR24-8 takes 64 MiB, a KiB for each /24 with something longer in it, and its own tree. The
+/// trie for IPv6 takes 2 KiB for each 8 bits past the first 24 of a prefix that it does not share.
 const FIB_MIB: u32 = 1024;
+const FIB_V6_MIB: u32 = 4096;
 
 pub(super) fn metrics() -> Vec<Metric> {
     let metric = |name, peer, unit, limit, prepare| Metric {
@@ -33,28 +36,30 @@ pub(super) fn metrics() -> Vec<Metric> {
         rounds: 15,
         prepare,
     };
-    let fib = "rte_fib DIR24-8";
+    let (fib, fib6) = ("rte_fib DIR24-8", "rte_fib6 trie");
     vec![
         metric("lpm_1m", "eBPF LPM trie", Unit::Nanoseconds, 7.0, by_ebpf),
         metric("lpm_1m", fib, Unit::Nanoseconds, 7.0, by_dpdk),
         Metric { rounds: 3, ..metric("lpm_1m_build", fib, Unit::Milliseconds, 150.0, builds) },
+        Metric { rounds: 1, ..metric("lpm_1m_memory", fib, Unit::Mebibytes, 16.0, memory) },
+        Metric {
+            limit: None,
+            target: Some(1.0),
+            ..metric("lpm6_200k", fib6, Unit::Nanoseconds, 0.0, v6_by_dpdk)
+        },
     ]
 }
 
-/// What is looked up in what.
+/// What is looked up in what, in one family.
 struct World {
-    prefixes: Vec<Ipv4Net>,
-    addresses: Vec<Ipv4Addr>,
+    prefixes: Vec<IpNet>,
+    addresses: Vec<IpAddr>,
 }
 
 impl World {
-    /// Prefixes as routers know them: most are /24, and many lie within others. Addresses are
-    /// drawn from within prefixes.
-    fn new() -> Self {
-        let mut numbers = Numbers::new(24);
-        let mut known = HashSet::with_capacity(PREFIXES_LEN);
-        let mut prefixes = Vec::with_capacity(PREFIXES_LEN);
-        while prefixes.len() < PREFIXES_LEN {
+    /// Prefixes as routers know them: most are /24, and many lie within others.
+    fn v4() -> Self {
+        Self::new(PREFIXES_LEN, |numbers| {
             let len = match numbers.below(100) {
                 0..4 => 8 + numbers.below(8),
                 4..34 => 16 + numbers.below(8),
@@ -63,15 +68,48 @@ impl World {
             };
             // Of all that can be routed: 1.0.0.0 to 223.255.255.255.
             let bits = 0x0100_0000 + numbers.scaled(0xdf00_0000) as u32;
-            let net = Ipv4Net::new(Ipv4Addr::from(bits), len as u8).unwrap_or_default().trunc();
+            IpNet::new(Ipv4Addr::from(bits).into(), len as u8).unwrap_or_default()
+        })
+    }
+
+    /// Half are /48; registries give from 32 blocks, and sites nest within providers.
+    fn v6() -> Self {
+        Self::new(PREFIXES_V6_LEN, |numbers| {
+            let len = match numbers.below(100) {
+                0..20 => 28 + numbers.below(5),
+                20..40 => 33 + numbers.below(15),
+                40..90 => 48,
+                90..97 => 49 + numbers.below(16),
+                _ => 65 + numbers.below(64),
+            };
+            let registry = 0x2000 + 0x80 * numbers.below(32) as u128;
+            let provider = numbers.below(1 << 13) as u128;
+            let rest = u128::from(numbers.next()) << 35 | u128::from(numbers.next() >> 29);
+            let bits = registry << 112 | provider << 99 | rest & ((1 << 99) - 1);
+            IpNet::new(Ipv6Addr::from(bits).into(), len as u8).unwrap_or_default()
+        })
+    }
+
+    /// Distinct prefixes as `draw` gives them, and addresses that are drawn from within prefixes.
+    fn new(len: usize, draw: impl Fn(&mut Numbers) -> IpNet) -> Self {
+        let mut numbers = Numbers::new(24);
+        let mut known = HashSet::with_capacity(len);
+        let mut prefixes = Vec::with_capacity(len);
+        while prefixes.len() < len {
+            let net = draw(&mut numbers).trunc();
             if known.insert(net) {
                 prefixes.push(net);
             }
         }
-        let mut address = || {
-            let within = prefixes.get(numbers.below(PREFIXES_LEN)).copied().unwrap_or_default();
-            let host = numbers.next() as u32 & u32::from(within.hostmask());
-            Ipv4Addr::from(u32::from(within.network()) | host)
+        let mut address = || match prefixes.get(numbers.below(len)).copied().unwrap_or_default() {
+            IpNet::V4(net) => {
+                let host = numbers.next() as u32 & u32::from(net.hostmask());
+                Ipv4Addr::from(u32::from(net.network()) | host).into()
+            }
+            IpNet::V6(net) => {
+                let host = u128::from(numbers.next()) << 64 | u128::from(numbers.next());
+                Ipv6Addr::from(u128::from(net.network()) | host & u128::from(net.hostmask())).into()
+            }
         };
         let addresses = (0..ADDRESSES_LEN).map(|_| address()).collect();
         Self { prefixes, addresses }
@@ -101,17 +139,34 @@ impl World {
         })
     }
 
+    /// Prefixes of IPv4 with the numbers that answers give them.
+    fn routes(&self) -> impl Iterator<Item = (Ipv4Addr, u8, u32)> {
+        (1..).zip(&self.prefixes).filter_map(|(value, net)| match net {
+            IpNet::V4(net) => Some((net.network(), net.prefix_len(), value)),
+            IpNet::V6(_) => None,
+        })
+    }
+
+    /// DPDK's table of the family.
     fn fib(&self) -> Result<Dpdk, BenchError> {
         let program = Program::compile()?;
-        let routes = (1..).zip(&self.prefixes).flat_map(|(value, net): (u32, _)| {
-            [net.network().into(), u32::from(net.prefix_len()), value]
+        let is_v6 = self.addresses.iter().any(IpAddr::is_ipv6);
+        // Addresses of IPv4 are numbers there, those of IPv6 bytes.
+        let bytes = |address: IpAddr| match address {
+            IpAddr::V4(v4) => u32::from(v4).to_ne_bytes().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        let routes = (1u32..).zip(&self.prefixes).flat_map(|(value, net)| {
+            let len = u32::from(net.prefix_len());
+            [bytes(net.network()), len.to_ne_bytes().to_vec(), value.to_ne_bytes().to_vec()]
         });
-        let routes: Vec<u8> = routes.flat_map(u32::to_ne_bytes).collect();
-        let addresses = self.addresses.iter().flat_map(|address| u32::from(*address).to_ne_bytes());
+        let routes: Vec<u8> = routes.flatten().collect();
+        let addresses: Vec<u8> = self.addresses.iter().flat_map(|it| bytes(*it)).collect();
         let routes = program.file("prefixes", &routes)?;
-        let addresses = program.file("addresses", &addresses.collect::<Vec<u8>>())?;
+        let addresses = program.file("addresses", &addresses)?;
         let arguments = [routes, addresses].map(|path| path.display().to_string());
-        program.start(FIB_MIB, "fib", arguments.each_ref().map(|it| &**it))
+        let (mib, kind) = if is_v6 { (FIB_V6_MIB, "fib6") } else { (FIB_MIB, "fib") };
+        program.start(mib, kind, arguments.each_ref().map(|it| &**it))
     }
 }
 
@@ -130,13 +185,16 @@ fn compare(ours: u64, theirs: u64) -> Result<(), BenchError> {
 
 fn by_ebpf(effort: Effort) -> Result<Pair, BenchError> {
     pin();
-    let world = World::new();
+    let world = World::v4();
     let sluice = Prefixes::new(&world.prefixes);
     let (prefixes, addresses) = (PREFIXES_LEN as u32, ADDRESSES_LEN as u32);
     let mut programs = Programs::load(&Sizes { prefixes, addresses, ..Sizes::NONE })?;
-    let routes = (1..).zip(&world.prefixes);
-    programs.set_prefixes(routes.map(|(value, net)| (net.network(), net.prefix_len(), value)))?;
-    programs.set_addresses(&world.addresses)?;
+    programs.set_prefixes(world.routes())?;
+    let v4 = world.addresses.iter().filter_map(|address| match address {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    programs.set_addresses(&v4.collect::<Vec<_>>())?;
     programs.set(Run::of(1))?;
     programs.run("lpm", (COMPARED * SLICE_LEN) as u32)?;
     compare(world.answers(&sluice, COMPARED), programs.digest()?)?;
@@ -146,8 +204,16 @@ fn by_ebpf(effort: Effort) -> Result<Pair, BenchError> {
 }
 
 fn by_dpdk(effort: Effort) -> Result<Pair, BenchError> {
+    looked_up(World::v4, effort)
+}
+
+fn v6_by_dpdk(effort: Effort) -> Result<Pair, BenchError> {
+    looked_up(World::v6, effort)
+}
+
+fn looked_up(world: fn() -> World, effort: Effort) -> Result<Pair, BenchError> {
     pin();
-    let world = World::new();
+    let world = world();
     let sluice = Prefixes::new(&world.prefixes);
     let mut fib = world.fib()?;
     compare(world.answers(&sluice, COMPARED), fib.run(COMPARED)?.1)?;
@@ -158,7 +224,7 @@ fn by_dpdk(effort: Effort) -> Result<Pair, BenchError> {
 
 fn builds(_: Effort) -> Result<Pair, BenchError> {
     pin();
-    let world = World::new();
+    let world = World::v4();
     let mut fib = world.fib()?;
     let sluice = move || {
         let start = Stopwatch::start()?;
@@ -168,4 +234,10 @@ fn builds(_: Effort) -> Result<Pair, BenchError> {
         Ok(took)
     };
     Ok(Pair { sluice: Box::new(sluice), peer: Box::new(move || fib.build()) })
+}
+
+fn memory(_: Effort) -> Result<Pair, BenchError> {
+    let world = World::v4();
+    let (sluice, peer) = (Prefixes::new(&world.prefixes).mib(), world.fib()?.mib());
+    Ok(Pair { sluice: Box::new(move || Ok(sluice)), peer: Box::new(move || Ok(peer)) })
 }

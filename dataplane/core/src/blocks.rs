@@ -1,15 +1,29 @@
 //! Address blocks (CIDRs with holes) and the longest-prefix trie that finds them.
 //!
-//! Each distinct CIDR is a prefix of the trie and knows the prefix around it, so that one
-//! look-up and a walk outwards meet every block whose CIDR contains the address. A block's holes
-//! are looked at only where a policy asks for that block. Memory grows with the number of CIDRs
-//! and holes; overlaps multiply nothing.
+//! A look-up meets every block whose CIDR contains the address, from the longest prefix outwards.
+//! A block's holes are looked at only where a policy asks for that block. Memory grows with the
+//! number of CIDRs and holes; overlaps multiply nothing. A copy shares with its original all but
+//! what is changed in one of them, so that a block more or less costs the same in a large table.
+//!
+//! ```text
+//! address --8 bits--> node --8 bits--> node --8 bits--> leaf --> innermost prefix --> the one around it
+//!                        \-> its own prefixes, up to the node's bits                  --> ...
+//! ```
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod leaf;
+mod node;
+mod prefix;
+mod trie;
 
-use ip_network_table_deps_treebitmap::IpLookupTable;
+use std::net::IpAddr;
+use std::sync::Arc;
+
 use ipnet::IpNet;
+
+use self::leaf::Width;
+use self::prefix::{Entry, Group, Prefix};
+use self::trie::{Trie, Walk};
+use crate::shared::SharedMap;
 
 /// The number of a distinct [`Block`] of a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,214 +39,216 @@ pub struct Block {
 }
 
 /// Finds the blocks that contain an address.
+#[derive(Clone, PartialEq, Eq)]
 pub struct BlockTrie {
-    v4: IpLookupTable<Ipv4Addr, u32>,
-    v6: IpLookupTable<Ipv6Addr, u32>,
-    prefixes: Vec<Prefix>,
-    /// By [`BlockId`]: what is taken out, sorted and disjoint.
-    holes: Vec<Box<[IpNet]>>,
+    v4: Trie,
+    v6: Trie,
+    groups: Groups,
+    /// What is taken out of blocks, sorted and disjoint; blocks without holes are not there.
+    holes: SharedMap<BlockId, Arc<[IpNet]>>,
 }
 
-/// A CIDR that some block has.
-#[derive(PartialEq, Eq)]
-struct Prefix {
-    cidr: IpNet,
-    /// The next one outwards that contains it.
-    outer: Option<u32>,
-    /// The blocks with this CIDR, sorted.
-    blocks: Vec<BlockId>,
-}
+/// The blocks with one CIDR, sorted, by the first of them; not those that are the only one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Groups(SharedMap<BlockId, Arc<[BlockId]>>);
 
 impl BlockTrie {
-    /// Builds the trie. The ids may leave gaps, but memory is taken for the gaps.
+    /// Builds the trie. Each id has one block.
     #[must_use]
     pub fn new<'a>(blocks: impl Iterator<Item = (BlockId, &'a Block)>) -> Self {
-        let mut trie = Self {
-            v4: IpLookupTable::new(),
-            v6: IpLookupTable::new(),
-            prefixes: Vec::new(),
-            holes: Vec::new(),
-        };
-        let mut by_cidr: BTreeMap<IpNet, Vec<BlockId>> = BTreeMap::new();
+        let mut trie = Self::default();
+        let (mut v4, mut v6) = (Vec::with_capacity(blocks.size_hint().0), Vec::new());
         for (id, block) in blocks {
-            by_cidr.entry(block.cidr.trunc()).or_default().push(id);
+            let prefix = Prefix::of(block.cidr.trunc());
+            if block.cidr.addr().is_ipv4() { &mut v4 } else { &mut v6 }.push((prefix, id));
             trie.add_holes(id, &block.except);
         }
-        // Prefixes sort by address and then length, so a prefix follows those that contain it.
-        let mut enclosing: Vec<(IpNet, u32)> = Vec::new();
-        for ((cidr, mut blocks), number) in by_cidr.into_iter().zip(0u32..) {
-            while enclosing.last().is_some_and(|(outer, _)| !outer.contains(&cidr)) {
-                enclosing.pop();
-            }
-            blocks.sort_unstable();
-            let outer = enclosing.last().map(|(_, outer)| *outer);
-            trie.prefixes.push(Prefix { cidr, outer, blocks });
-            trie.insert(cidr, number);
-            enclosing.push((cidr, number));
-        }
+        trie.v4 = Trie::new(Width::V4, &trie.groups.grouped(v4));
+        trie.v6 = Trie::new(Width::V6, &trie.groups.grouped(v6));
         trie
+    }
+
+    /// Adds a block. Its id is that of no other.
+    pub fn insert(&mut self, id: BlockId, block: &Block) {
+        let prefix = Prefix::of(block.cidr.trunc());
+        let trie = if block.cidr.addr().is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+        let mut ids = trie.get(prefix).map_or_else(Vec::new, |group| self.groups.take(group));
+        if let Err(at) = ids.binary_search(&id) {
+            ids.insert(at, id);
+        }
+        trie.set(prefix, self.groups.put(&ids));
+        self.add_holes(id, &block.except);
+    }
+
+    /// Takes a block out again, which must be the one that was added under this id.
+    pub fn remove(&mut self, id: BlockId, block: &Block) {
+        let prefix = Prefix::of(block.cidr.trunc());
+        let trie = if block.cidr.addr().is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+        let Some(group) = trie.get(prefix) else { return };
+        let mut ids = self.groups.take(group);
+        ids.retain(|known| *known != id);
+        trie.set(prefix, self.groups.put(&ids));
+        self.holes.remove_if(&id, |_| true);
     }
 
     /// The blocks whose CIDR contains `address`, whatever their holes: groups from the longest
     /// prefix outwards, each sorted by number.
     #[inline]
     pub fn around(&self, address: IpAddr) -> impl Iterator<Item = &[BlockId]> {
-        let innermost = match address {
-            IpAddr::V4(v4) => self.v4.longest_match(v4).map(|(_, _, number)| *number),
-            IpAddr::V6(v6) => self.v6.longest_match(v6).map(|(_, _, number)| *number),
-        };
-        let prefix = |number: u32| self.prefixes.get(number as usize);
-        let outwards = std::iter::successors(innermost.and_then(prefix), move |inner| {
-            inner.outer.and_then(prefix)
-        });
-        outwards.map(|prefix| &*prefix.blocks)
+        self.walk(address)
+    }
+
+    /// The first group of [`Self::around`] for each address, empty where there is none. Writes as
+    /// many as both lists have. Meant for the addresses of a batch of packets: what one waits for
+    /// in memory, the others fetch meanwhile, and what follows finds it in the caches.
+    pub fn innermost_many<'a>(&'a self, addresses: &[IpAddr], innermost: &mut [&'a [BlockId]]) {
+        const PART_LEN: usize = 64;
+        let parts = addresses.chunks(PART_LEN).zip(innermost.chunks_mut(PART_LEN));
+        for (addresses, innermost) in parts {
+            let (mut v4, mut v6) = ([0; PART_LEN], [0; PART_LEN]);
+            let (mut v4_len, mut v6_len) = (0, 0);
+            let mut place_v4 = [0u8; PART_LEN];
+            let mut place_v6 = [0u8; PART_LEN];
+            for (address, place) in addresses.iter().zip(0u8..) {
+                match address {
+                    IpAddr::V4(it) => {
+                        push((&mut v4, &mut place_v4), &mut v4_len, (it.to_bits(), place))
+                    }
+                    IpAddr::V6(it) => {
+                        push((&mut v6, &mut place_v6), &mut v6_len, (it.to_bits(), place))
+                    }
+                }
+            }
+            let mut found = |places: &[u8; PART_LEN], at: usize, group| {
+                let place = places.get(at).map_or(PART_LEN, |place| usize::from(*place));
+                innermost.get_mut(place).into_iter().for_each(|it| *it = group);
+            };
+            let keys = v4.get(..v4_len).unwrap_or_default();
+            self.v4.innermost_many(&self.groups, keys, |at, group| found(&place_v4, at, group));
+            let keys = v6.get(..v6_len).unwrap_or_default();
+            self.v6.innermost_many(&self.groups, keys, |at, group| found(&place_v6, at, group));
+        }
     }
 
     /// Whether `address` lies in a hole of `block`.
     #[inline]
     #[must_use]
     pub fn is_hole(&self, block: BlockId, address: IpAddr) -> bool {
-        let holes = self.holes.get(block.0 as usize).map_or(&[][..], |holes| holes);
+        let holes = self.holes.get(&block).map_or(&[][..], |holes| holes);
         let after = holes.partition_point(|hole| hole.network() <= address);
         after.checked_sub(1).and_then(|at| holes.get(at)).is_some_and(|it| it.contains(&address))
     }
 
     /// Every CIDR and every hole: within each, but for those inside it, all addresses are alike.
     pub fn nets(&self) -> impl Iterator<Item = IpNet> {
-        let cidrs = self.prefixes.iter().map(|prefix| prefix.cidr);
-        cidrs.chain(self.holes.iter().flatten().copied())
+        let v4 = self.v4.prefixes().into_iter().filter_map(|prefix| prefix.net(false));
+        let v6 = self.v6.prefixes().into_iter().filter_map(|prefix| prefix.net(true));
+        let holes = self.holes.iter().flat_map(|(_, holes)| holes.iter().copied());
+        v4.chain(v6).chain(holes)
+    }
+
+    /// The memory that the blocks take, in bytes.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        let groups = self.groups.0.heap_bytes(|ids| size_of_val::<[BlockId]>(ids));
+        let holes = self.holes.heap_bytes(|holes| size_of_val::<[IpNet]>(holes));
+        self.v4.heap_bytes() + self.v6.heap_bytes() + groups + holes
+    }
+
+    #[inline]
+    fn walk(&self, address: IpAddr) -> Walk<'_> {
+        match address {
+            IpAddr::V4(v4) => self.v4.walk(&self.groups, v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.walk(&self.groups, v6.to_bits()),
+        }
     }
 
     fn add_holes(&mut self, id: BlockId, except: &[IpNet]) {
-        let place = id.0 as usize;
-        if self.holes.len() <= place {
-            self.holes.resize_with(place + 1, Box::default);
+        if except.is_empty() {
+            return;
         }
-        if let Some(holes) = self.holes.get_mut(place) {
-            *holes = IpNet::aggregate(&except.to_vec()).into_boxed_slice();
-            holes.sort_unstable();
-        }
-    }
-
-    fn insert(&mut self, prefix: IpNet, number: u32) {
-        match prefix {
-            IpNet::V4(net) => {
-                self.v4.insert(net.network(), u32::from(net.prefix_len()), number);
-            }
-            IpNet::V6(net) => {
-                self.v6.insert(net.network(), u32::from(net.prefix_len()), number);
-            }
-        }
+        let mut holes = IpNet::aggregate(&except.to_vec());
+        holes.sort_unstable();
+        self.holes.insert(id, holes.into());
     }
 }
 
-/// Equal blocks under equal numbers.
-impl PartialEq for BlockTrie {
-    fn eq(&self, other: &Self) -> bool {
-        self.prefixes == other.prefixes && self.holes == other.holes
+impl Groups {
+    /// All blocks of a group, of which a prefix has the first.
+    #[inline]
+    fn all<'a>(&'a self, (is_shared, first): (bool, &'a [BlockId])) -> &'a [BlockId] {
+        if !is_shared {
+            return first;
+        }
+        first.first().and_then(|first| self.0.get(first)).map_or(first, |all| all)
+    }
+
+    /// Sorts blocks, and makes a group of those with one CIDR.
+    fn grouped(&mut self, mut blocks: Vec<(Prefix, BlockId)>) -> Vec<Entry> {
+        blocks.sort_unstable();
+        let alike = blocks.chunk_by(|(a, _), (b, _)| a == b);
+        let mut entries = Vec::with_capacity(blocks.len());
+        let mut ids = Vec::new();
+        for alike in alike {
+            ids.clear();
+            ids.extend(alike.iter().map(|(_, id)| *id));
+            ids.dedup();
+            let prefix = alike.first().map(|(prefix, _)| *prefix);
+            entries
+                .extend(prefix.zip(self.put(&ids)).map(|(prefix, group)| Entry { prefix, group }));
+        }
+        entries
+    }
+
+    /// The blocks of a group, which is dissolved.
+    fn take(&mut self, group: Group) -> Vec<BlockId> {
+        let Some(all) = self.0.get(&group.first).filter(|_| group.is_shared) else {
+            return vec![group.first];
+        };
+        let all = all.to_vec();
+        self.0.remove_if(&group.first, |_| true);
+        all
+    }
+
+    /// Makes a group of sorted blocks.
+    fn put(&mut self, ids: &[BlockId]) -> Option<Group> {
+        let is_shared = ids.len() > 1;
+        let first = *ids.first()?;
+        if is_shared {
+            self.0.insert(first, ids.into());
+        }
+        Some(Group { first, is_shared })
     }
 }
 
 impl Default for BlockTrie {
     fn default() -> Self {
-        Self::new(std::iter::empty())
+        Self {
+            v4: Trie::new(Width::V4, &[]),
+            v6: Trie::new(Width::V6, &[]),
+            groups: Groups(SharedMap::new()),
+            holes: SharedMap::new(),
+        }
     }
 }
 
 impl std::fmt::Debug for BlockTrie {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlockTrie").field("prefixes", &self.prefixes.len()).finish_non_exhaustive()
+        let prefixes = self.v4.len() + self.v6.len();
+        f.debug_struct("BlockTrie").field("prefixes", &prefixes).finish_non_exhaustive()
+    }
+}
+
+fn push<K, const N: usize>(
+    (keys, places): (&mut [K; N], &mut [u8; N]),
+    len: &mut usize,
+    (key, place): (K, u8),
+) {
+    if let (Some(k), Some(p)) = (keys.get_mut(*len), places.get_mut(*len)) {
+        (*k, *p) = (key, place);
+        *len += 1;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn trie_of(blocks: &[Block]) -> BlockTrie {
-        BlockTrie::new((0..).map(BlockId).zip(blocks))
-    }
-
-    fn containing(trie: &BlockTrie, address: IpAddr) -> Vec<u32> {
-        let mut blocks: Vec<u32> = trie
-            .around(address)
-            .flatten()
-            .filter(|block| !trie.is_hole(**block, address))
-            .map(|block| block.0)
-            .collect();
-        blocks.sort_unstable();
-        blocks
-    }
-
-    fn block(cidr: &str, except: &[&str]) -> Block {
-        Block {
-            cidr: cidr.parse().unwrap(),
-            except: except.iter().map(|net| net.parse().unwrap()).collect(),
-        }
-    }
-
-    #[test]
-    fn a_hole_belongs_to_its_own_block_only() {
-        let trie = trie_of(&[
-            block("10.0.0.0/8", &["10.1.0.0/16"]),
-            block("10.1.2.0/24", &[]),
-            block("0.0.0.0/0", &["10.1.2.3/32"]),
-        ]);
-        let blocks = |address: &str| containing(&trie, address.parse().unwrap());
-        assert_eq!(blocks("10.2.0.1"), [0, 2]);
-        assert_eq!(blocks("10.1.0.1"), [2]);
-        assert_eq!(blocks("10.1.2.1"), [1, 2]);
-        assert_eq!(blocks("10.1.2.3"), [1]);
-        assert_eq!(blocks("192.0.2.1"), [2]);
-        assert_eq!(blocks("2001:db8::1"), [] as [u32; 0], "0.0.0.0/0 never matches IPv6");
-    }
-
-    #[test]
-    fn a_block_whose_hole_is_the_whole_of_it_contains_nothing() {
-        let trie = trie_of(&[block("10.0.0.0/24", &["10.0.0.0/24"])]);
-        assert!(containing(&trie, "10.0.0.7".parse().unwrap()).is_empty());
-    }
-
-    fn any_net() -> impl Strategy<Value = IpNet> {
-        // Few bits vary, so that nesting and equality are common.
-        (any::<bool>(), 0u8..=6, 0u32..64).prop_map(|(v6, len, bits)| {
-            if v6 {
-                let address = Ipv6Addr::from(u128::from(bits) << 122);
-                IpNet::new(address.into(), len).unwrap().trunc()
-            } else {
-                IpNet::new(Ipv4Addr::from(bits << 26).into(), len).unwrap().trunc()
-            }
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn the_trie_answers_as_a_walk_over_all_blocks(
-            nets in prop::collection::vec((any_net(), prop::collection::vec(any_net(), 0..3)), 0..10),
-            bits in 0u32..64,
-            v6 in any::<bool>(),
-        ) {
-            let blocks: Vec<Block> = nets
-                .into_iter()
-                .map(|(cidr, except)| Block {
-                    except: except.into_iter().filter(|hole| cidr.contains(hole)).collect(),
-                    cidr,
-                })
-                .collect();
-            let address: IpAddr = if v6 {
-                Ipv6Addr::from(u128::from(bits) << 122).into()
-            } else {
-                Ipv4Addr::from(bits << 26).into()
-            };
-            let walked: Vec<u32> = blocks
-                .iter()
-                .zip(0u32..)
-                .filter(|(b, _)| b.cidr.contains(&address) && !b.except.iter().any(|e| e.contains(&address)))
-                .map(|(_, id)| id)
-                .collect();
-            prop_assert_eq!(containing(&trie_of(&blocks), address), walked);
-        }
-    }
-}
+mod tests;

@@ -74,6 +74,18 @@ impl<K: Hash + Eq + Clone, V: Clone> SharedMap<K, V> {
         part.find(hash, |(known, _)| known.borrow() == key).map(|(_, value)| value)
     }
 
+    /// All entries, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.parts.iter().flat_map(|part| part.iter()).map(|(key, value)| (key, value))
+    }
+
+    /// The bytes of memory that it takes, with what a value is said to take.
+    pub(crate) fn heap_bytes(&self, of_value: impl Fn(&V) -> usize) -> usize {
+        let parts: usize = self.parts.iter().map(|part| part.allocation_size()).sum();
+        let values: usize = self.iter().map(|(_, value)| of_value(value)).sum();
+        self.parts.capacity() * size_of::<usize>() + parts + values
+    }
+
     pub(crate) fn insert(&mut self, key: K, value: V) {
         let hash = self.hasher.hash_one(&key);
         let hasher = &self.hasher;
@@ -106,6 +118,14 @@ impl<K: Hash + Eq + Clone, V: Clone> SharedMap<K, V> {
         }
     }
 }
+
+impl<K: Hash + Eq + Clone, V: Clone + PartialEq> PartialEq for SharedMap<K, V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len == other.len && self.iter().all(|(key, value)| other.get(key) == Some(value))
+    }
+}
+
+impl<K: Hash + Eq + Clone, V: Clone + Eq> Eq for SharedMap<K, V> {}
 
 impl<K, V> std::fmt::Debug for SharedMap<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

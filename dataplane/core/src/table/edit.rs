@@ -8,7 +8,7 @@ use super::{
     Table,
 };
 use crate::address::NetworkId;
-use crate::blocks::BlockTrie;
+use crate::blocks::{Block, BlockId, BlockTrie};
 
 /// A table in the making. What is not set stays as it was.
 ///
@@ -85,6 +85,18 @@ impl Edit {
     /// Replaces all blocks.
     pub fn set_blocks(&mut self, blocks: BlockTrie) -> &mut Self {
         self.0.blocks = Arc::new(blocks);
+        self
+    }
+
+    /// Adds a block, under an id that no other has.
+    pub fn insert_block(&mut self, id: BlockId, block: &Block) -> &mut Self {
+        Arc::make_mut(&mut self.0.blocks).insert(id, block);
+        self
+    }
+
+    /// Takes out the block that was added under an id.
+    pub fn remove_block(&mut self, id: BlockId, block: &Block) -> &mut Self {
+        Arc::make_mut(&mut self.0.blocks).remove(id, block);
         self
     }
 
