@@ -11,6 +11,7 @@
 //! ```
 
 mod leaf;
+mod leaves;
 mod node;
 mod prefix;
 mod trie;
@@ -18,7 +19,7 @@ mod trie;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use self::leaf::Width;
 use self::prefix::{Entry, Group, Prefix};
@@ -57,14 +58,19 @@ impl BlockTrie {
     #[must_use]
     pub fn new<'a>(blocks: impl Iterator<Item = (BlockId, &'a Block)>) -> Self {
         let mut trie = Self::default();
+        // Prefixes of IPv4 fit into one number with their block, which sorts in half the time.
         let (mut v4, mut v6) = (Vec::with_capacity(blocks.size_hint().0), Vec::new());
         for (id, block) in blocks {
-            let prefix = Prefix::of(block.cidr.trunc());
-            if block.cidr.addr().is_ipv4() { &mut v4 } else { &mut v6 }.push((prefix, id));
+            match block.cidr.trunc() {
+                IpNet::V4(net) => v4.push(packed(net, id)),
+                net @ IpNet::V6(_) => v6.push((Prefix::of(net), id)),
+            }
             trie.add_holes(id, &block.except);
         }
-        trie.v4 = Trie::new(Width::V4, &trie.groups.grouped(v4));
-        trie.v6 = Trie::new(Width::V6, &trie.groups.grouped(v6));
+        v4.sort_unstable();
+        v6.sort_unstable();
+        trie.v4 = Trie::new(Width::V4, &trie.groups.grouped(v4.into_iter().map(unpacked)));
+        trie.v6 = Trie::new(Width::V6, &trie.groups.grouped(v6.into_iter()));
         trie
     }
 
@@ -183,19 +189,18 @@ impl Groups {
         first.first().and_then(|first| self.0.get(first)).map_or(first, |all| all)
     }
 
-    /// Sorts blocks, and makes a group of those with one CIDR.
-    fn grouped(&mut self, mut blocks: Vec<(Prefix, BlockId)>) -> Vec<Entry> {
-        blocks.sort_unstable();
-        let alike = blocks.chunk_by(|(a, _), (b, _)| a == b);
+    /// Makes a group of those blocks with one CIDR, which follow each other.
+    fn grouped(&mut self, blocks: impl ExactSizeIterator<Item = (Prefix, BlockId)>) -> Vec<Entry> {
         let mut entries = Vec::with_capacity(blocks.len());
+        let mut blocks = blocks.peekable();
         let mut ids = Vec::new();
-        for alike in alike {
+        while let Some((prefix, id)) = blocks.next() {
             ids.clear();
-            ids.extend(alike.iter().map(|(_, id)| *id));
-            ids.dedup();
-            let prefix = alike.first().map(|(prefix, _)| *prefix);
-            entries
-                .extend(prefix.zip(self.put(&ids)).map(|(prefix, group)| Entry { prefix, group }));
+            ids.push(id);
+            while let Some((_, id)) = blocks.next_if(|(other, _)| *other == prefix) {
+                ids.push(id);
+            }
+            entries.extend(self.put(&ids).map(|group| Entry { prefix, group }));
         }
         entries
     }
@@ -237,6 +242,17 @@ impl std::fmt::Debug for BlockTrie {
         let prefixes = self.v4.len() + self.v6.len();
         f.debug_struct("BlockTrie").field("prefixes", &prefixes).finish_non_exhaustive()
     }
+}
+
+/// A prefix of IPv4 and its block as one number, which sorts as they do.
+fn packed(net: Ipv4Net, id: BlockId) -> u128 {
+    let (start, len) = (u128::from(net.network().to_bits()), u128::from(net.prefix_len()));
+    start << 64 | len << 32 | u128::from(id.0)
+}
+
+fn unpacked(packed: u128) -> (Prefix, BlockId) {
+    let word = |shift: u32| u32::try_from(packed >> shift & u128::from(u32::MAX)).unwrap_or(0);
+    (Prefix { start: packed >> 64 << 96, len: word(32) }, BlockId(word(0)))
 }
 
 fn push<K, const N: usize>(

@@ -1,14 +1,15 @@
-//! A leaf: up to [`LEAF_LEN_MAX`] prefixes that share their first bits, in one piece of memory.
+//! A leaf: up to [`LEAF_LEN_MAX`] prefixes that share their first bits, in lines of a cache.
 //!
 //! The next 8 bits of an address fall into a run of values that have the same answer: the number
-//! of the innermost prefix, none, or that longer prefixes begin there and are to be searched. A
-//! bit for each value says where runs begin, and counting bits finds the run. Each prefix knows
-//! the one around it.
+//! of the innermost prefix, or none. Where longer prefixes begin, it is the last of these, and the
+//! look-up goes back from it. A bit for each value says where runs begin, and counting bits finds
+//! the run. Each prefix knows the one around it.
 //!
 //! ```text
 //! words  0..8   a bit for each value that begins a run
 //!        8..10  how many runs begin before each of those words, a byte each
-//!        10     where the outer numbers are, and where the prefixes are
+//!        10     how many prefixes there are, where they are, and where the outer numbers are,
+//!               a byte each
 //!        11..   the answers of the runs, a byte each
 //!               the numbers of the prefixes around each prefix, a byte each
 //!               the prefixes, sorted: code, then the first block
@@ -17,31 +18,29 @@
 //! A code is the bits past the shared ones, a 1 behind the last of them, and in the lowest bit
 //! whether more than one block has this CIDR.
 
-use std::sync::Arc;
-
 use super::BlockId;
 use super::prefix::{Entry, Group, Key, Prefix};
 
-/// Numbers of prefixes are bytes: from 1, 0 for none, and one for [`SEARCH`].
-pub(super) const LEAF_LEN_MAX: usize = 253;
-
-/// The answer of values where longer prefixes begin.
-const SEARCH: u8 = u8::MAX;
+/// Numbers of prefixes are bytes: from 1, and 0 for none.
+pub(super) const LEAF_LEN_MAX: usize = 255;
 
 const RANKS_AT: usize = 8;
 const PLACES_AT: usize = 10;
 const RUNS_AT: usize = 11;
 
-const IS_SHARED: u32 = 1;
+pub(super) const IS_SHARED: u32 = 1;
 
-/// A leaf. Its words are [`BlockId`]s, so that those which really are can be lent as groups of one;
-/// the others are numbers of their own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Leaf(Arc<[BlockId]>);
+/// A line of a processor's cache. Its words are [`BlockId`]s, so that those which really are can be
+/// lent as groups of one; the others are numbers of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(align(64))]
+pub(super) struct Line([BlockId; LINE_LEN]);
 
-/// What is read of a leaf.
+const LINE_LEN: usize = 16;
+
+/// What is read of a leaf: its lines, and what may come behind them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct View<'a>(&'a [BlockId]);
+pub(super) struct View<'a>(pub(super) &'a [Line]);
 
 /// How many words a code takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,69 +52,50 @@ impl Width {
     pub(super) const V6: Self = Self(4);
 }
 
-impl Leaf {
-    /// A leaf of entries that share their first `depth` bits, are longer, sorted, and neither none
-    /// nor too many.
-    pub(super) fn new(width: Width, depth: u32, entries: &[Entry]) -> Self {
-        let (answers, outers) = numbered(depth, entries);
-        let (mut starts, mut runs) = ([0u32; RANKS_AT], Vec::with_capacity(2 * entries.len() + 1));
-        let mut ranks = [0u8; RANKS_AT];
-        let mut previous = None;
-        for ((values, start), rank) in answers.chunks_exact(32).zip(&mut starts).zip(&mut ranks) {
-            *rank = u8::try_from(runs.len()).unwrap_or(u8::MAX);
-            for (value, answer) in values.iter().enumerate() {
-                if previous != Some(*answer) {
-                    *start |= 1 << value;
-                    runs.push(*answer);
-                    previous = Some(*answer);
-                }
+/// Writes a leaf of entries that share their first `depth` bits, are longer, sorted, and not too
+/// many. None make no leaf.
+pub(super) fn write(width: Width, depth: u32, entries: &[Entry], lines: &mut Vec<Line>) {
+    if entries.is_empty() {
+        return;
+    }
+    let (answers, outers) = numbered(depth, entries);
+    let (mut starts, mut runs) = ([0u32; RANKS_AT], Vec::with_capacity(2 * entries.len() + 1));
+    let mut ranks = [0u8; RANKS_AT];
+    let mut previous = None;
+    for ((values, start), rank) in answers.chunks_exact(32).zip(&mut starts).zip(&mut ranks) {
+        *rank = byte_of(runs.len());
+        for (value, answer) in values.iter().enumerate() {
+            if previous != Some(*answer) {
+                *start |= 1 << value;
+                runs.push(*answer);
+                previous = Some(*answer);
             }
         }
-        let outers_at = RUNS_AT + runs.len().div_ceil(4);
-        let entries_at = outers_at + outers.len().div_ceil(4);
-        let mut words = Vec::with_capacity(entries_at + entries.len() * (width.0 + 1));
-        words.extend(starts);
-        words.extend(packed(&ranks));
-        words.push(u32::try_from(outers_at << 16 | entries_at).unwrap_or(0));
-        words.extend(packed(&runs));
-        words.extend(packed(&outers));
-        for Entry { prefix, group } in entries {
-            let code = prefix.start << depth | 1 << (127 - (prefix.len - depth));
-            let flag = if group.is_shared { IS_SHARED } else { 0 };
-            for word in 0..width.0 {
-                let is_last = word + 1 == width.0;
-                words.push(word_of(code, word) | if is_last { flag } else { 0 });
-            }
-            words.push(group.first.0);
+    }
+    let outers_at = RUNS_AT + runs.len().div_ceil(4);
+    // Even, so that a code of one word and its block lie in one line.
+    let entries_at = (outers_at + outers.len().div_ceil(4)).next_multiple_of(2);
+    let mut words = Vec::with_capacity(entries_at + entries.len() * (width.0 + 1) + LINE_LEN);
+    words.extend(starts);
+    words.extend(packed(&ranks));
+    words.extend(packed(&[byte_of(entries.len()), byte_of(entries_at), byte_of(outers_at)]));
+    words.extend(packed(&runs));
+    words.extend(packed(&outers));
+    words.resize(entries_at, 0);
+    for Entry { prefix, group } in entries {
+        let code = prefix.start << depth | 1 << (127 - (prefix.len - depth));
+        let flag = if group.is_shared { IS_SHARED } else { 0 };
+        for word in 0..width.0 {
+            let is_last = word + 1 == width.0;
+            words.push(word_of(code, word) | if is_last { flag } else { 0 });
         }
-        Self(words.into_iter().map(BlockId).collect())
+        words.push(group.first.0);
     }
-
-    #[inline]
-    pub(super) fn view(&self) -> View<'_> {
-        View(&self.0)
-    }
-
-    /// Its entries, sorted. `above` has the bits that they share.
-    pub(super) fn entries(&self, width: Width, depth: u32, above: u128) -> Vec<Entry> {
-        let view = self.view();
-        let entry = |number: u8| {
-            let (start, last) = view.start_and_last(width, number);
-            // The bit behind the last says how many there are.
-            let len = depth + 127 - last.trailing_zeros();
-            let prefix = Prefix { start: above | start >> depth, len };
-            let (is_shared, first) = view.group(width, number);
-            let first = first.first().copied().unwrap_or(BlockId(0));
-            Entry { prefix, group: Group { first, is_shared } }
-        };
-        (1..=u8::try_from(view.len(width)).unwrap_or(0)).map(entry).collect()
-    }
-
-    /// The bytes of memory that it takes.
-    pub(super) fn heap_bytes(&self) -> usize {
-        const COUNTS: usize = 2 * size_of::<usize>();
-        COUNTS + size_of_val(&*self.0)
-    }
+    lines.extend(words.chunks(LINE_LEN).map(|words| {
+        let mut line = Line([BlockId(0); LINE_LEN]);
+        line.0.iter_mut().zip(words).for_each(|(place, word)| *place = BlockId(*word));
+        line
+    }));
 }
 
 impl<'a> View<'a> {
@@ -125,70 +105,124 @@ impl<'a> View<'a> {
     /// The number of the innermost prefix around an address that shares the first `depth` bits; 0
     /// for none.
     #[inline]
-    pub(super) fn find(self, width: Width, key: impl Key, depth: u32) -> u8 {
-        if self.0.is_empty() {
-            return 0;
+    pub(super) fn find<K: Key>(self, key: K, depth: u32) -> u8 {
+        let number = self.answer(self.run(key.byte(depth)));
+        self.settle(number, key.rest(depth))
+    }
+
+    /// Reads what [`Self::run`] will.
+    #[inline]
+    pub(super) fn touch(self, value: usize) -> usize {
+        std::hint::black_box(self.word(value / 32)) as usize
+    }
+
+    /// The number of the run that a value falls into, from 1; 0 in an empty leaf.
+    #[inline]
+    pub(super) fn run(self, value: usize) -> usize {
+        let word = value / 32;
+        let up_to = self.word(word) & (u32::MAX >> (31 - value % 32));
+        usize::from(self.byte(RANKS_AT, word)) + up_to.count_ones() as usize
+    }
+
+    /// What is known of a run: the number of the innermost prefix around all its values, 0 for
+    /// none, or of the last of the longer ones that begin in its only value.
+    #[inline]
+    pub(super) fn answer(self, run: usize) -> u8 {
+        self.byte(RUNS_AT, run.saturating_sub(1))
+    }
+
+    /// Whether an answer is that for an address too.
+    #[inline]
+    pub(super) fn is_settled<K: Key>(self, number: u8, rest: K) -> bool {
+        number == 0 || self.code::<K>(number).contains(rest)
+    }
+
+    /// Goes from an answer on to the innermost prefix around an address: back to those that begin
+    /// before it, and from there outwards.
+    #[inline]
+    pub(super) fn settle<K: Key>(self, mut number: u8, rest: K) -> u8 {
+        while !self.is_settled(number, rest) {
+            number = if self.code::<K>(number).begins_by(rest) {
+                self.outer(number)
+            } else {
+                self.last_by(number - 1, rest)
+            };
         }
-        let byte = key.byte(depth);
-        let word = byte / 32;
-        let up_to = self.word(word) & (u32::MAX >> (31 - byte % 32));
-        let run = usize::from(self.byte(RANKS_AT, word)) + up_to.count_ones() as usize;
-        match self.byte(RUNS_AT, run.wrapping_sub(1)) {
-            SEARCH => self.search(width, key.bits() << depth),
-            number => number,
-        }
+        number
     }
 
     /// The number of the prefix around one, 0 for none.
     #[inline]
     pub(super) fn outer(self, number: u8) -> u8 {
-        let outers_at = (self.word(PLACES_AT) >> 16) as usize;
-        self.byte(outers_at, usize::from(number).wrapping_sub(1))
+        self.byte(usize::from(self.byte(PLACES_AT, 2)), usize::from(number.wrapping_sub(1)))
     }
 
     /// Whether more than one block has the CIDR with this number, and the first that has.
     #[inline]
     pub(super) fn group(self, width: Width, number: u8) -> (bool, &'a [BlockId]) {
-        let code_at = self.code_at(width, number);
-        let words = self.0.get(code_at + width.0 - 1..=code_at + width.0);
-        match words {
-            Some([last, first]) => (last.0 & IS_SHARED != 0, std::slice::from_ref(first)),
-            _ => (false, &[]),
-        }
+        let first_at = self.code_at(width, number) + width.0;
+        let is_shared = self.word(first_at - 1) & IS_SHARED != 0;
+        (is_shared, self.line_word(first_at).map_or(&[], std::slice::from_ref))
     }
 
-    fn len(self, width: Width) -> usize {
-        self.0.len().saturating_sub(self.entries_at()) / (width.0 + 1)
-    }
-
-    /// Looks among all: the last that begins at `rest` or before it lies in all that contain it.
-    fn search(self, width: Width, rest: u128) -> u8 {
-        let (mut low, mut high) = (0, u8::try_from(self.len(width)).unwrap_or(0));
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.start_and_last(width, middle + 1).0 <= rest {
-                low = middle + 1
-            } else {
-                high = middle
-            }
-        }
-        let mut number = low;
-        while number != 0 {
+    /// Its entries, sorted. `above` has the bits that they share.
+    pub(super) fn entries(
+        self,
+        width: Width,
+        depth: u32,
+        above: u128,
+    ) -> impl Iterator<Item = Entry> + 'a {
+        (1..=byte_of(self.len())).map(move |number| {
             let (start, last) = self.start_and_last(width, number);
-            // All bits above the one behind the last.
-            if (start ^ rest) & !(last | (last - 1)) == 0 {
-                break;
+            // The bit behind the last says how many there are.
+            let len = depth + 127 - last.trailing_zeros();
+            let prefix = Prefix { start: above | start >> depth, len };
+            let (is_shared, first) = self.group(width, number);
+            let first = first.first().copied().unwrap_or(BlockId(0));
+            Entry { prefix, group: Group { first, is_shared } }
+        })
+    }
+
+    /// Its lines without what comes behind them.
+    pub(super) fn lines(self, width: Width) -> &'a [Line] {
+        let words = self.entries_at() + self.len() * (width.0 + 1);
+        self.0.get(..words.div_ceil(LINE_LEN)).unwrap_or_default()
+    }
+
+    fn len(self) -> usize {
+        usize::from(self.byte(PLACES_AT, 0))
+    }
+
+    /// The last of the first so many prefixes that begins at `rest` or before it; 0 for none.
+    fn last_by<K: Key>(self, among: u8, rest: K) -> u8 {
+        // It is near the end more often than not.
+        let (mut low, mut high, mut step) = (0, among, 1);
+        while low < high {
+            let middle = if step == 0 {
+                low + (high - low).div_ceil(2)
+            } else {
+                high.saturating_sub(step - 1).max(low + 1)
+            };
+            if self.code::<K>(middle).begins_by(rest) {
+                (low, step) = (middle, 0);
+            } else {
+                (high, step) = (middle - 1, if step == 0 { 0 } else { step.saturating_mul(2) });
             }
-            number = self.outer(number);
         }
-        number
+        low
+    }
+
+    #[inline]
+    fn code<K: Key>(self, number: u8) -> K {
+        let at = self.code_at(K::WIDTH, number);
+        K::code((at..at + K::WIDTH.0).map(|at| self.word(at)))
     }
 
     /// The bits of a prefix past the shared ones, and the bit behind the last.
     fn start_and_last(self, width: Width, number: u8) -> (u128, u128) {
         let at = self.code_at(width, number);
-        let words = self.0.get(at..at + width.0).unwrap_or_default();
-        let code = words.iter().fold(0, |code, word| code << 32 | u128::from(word.0));
+        let words = (at..at + width.0).map(|at| self.word(at));
+        let code = words.fold(0, |code, word| code << 32 | u128::from(word));
         let code = (code & !u128::from(IS_SHARED)) << (128 - 32 * width.0);
         let start = code & code.wrapping_sub(1);
         (start, code ^ start)
@@ -196,17 +230,22 @@ impl<'a> View<'a> {
 
     #[inline]
     fn code_at(self, width: Width, number: u8) -> usize {
-        self.entries_at() + usize::from(number).wrapping_sub(1).wrapping_mul(width.0 + 1)
+        self.entries_at() + usize::from(number.wrapping_sub(1)) * (width.0 + 1)
     }
 
     #[inline]
     fn entries_at(self) -> usize {
-        (self.word(PLACES_AT) & 0xffff) as usize
+        usize::from(self.byte(PLACES_AT, 1))
+    }
+
+    #[inline]
+    fn line_word(self, at: usize) -> Option<&'a BlockId> {
+        self.0.get(at / LINE_LEN)?.0.get(at % LINE_LEN)
     }
 
     #[inline]
     fn word(self, at: usize) -> u32 {
-        self.0.get(at).map_or(0, |word| word.0)
+        self.line_word(at).map_or(0, |word| word.0)
     }
 
     #[inline]
@@ -220,7 +259,7 @@ fn numbered(depth: u32, entries: &[Entry]) -> ([u8; 256], Vec<u8>) {
     let mut answers = [0; 256];
     let mut outers = Vec::with_capacity(entries.len());
     let mut around: Vec<(Prefix, u8)> = Vec::new();
-    for (&Entry { prefix, .. }, number) in entries.iter().zip(1u8..) {
+    for (&Entry { prefix, .. }, number) in entries.iter().zip(1..=u8::MAX) {
         while around.last().is_some_and(|(outer, _)| !outer.contains(prefix)) {
             around.pop();
         }
@@ -228,14 +267,18 @@ fn numbered(depth: u32, entries: &[Entry]) -> ([u8; 256], Vec<u8>) {
         around.push((prefix, number));
         let first = prefix.byte(depth);
         let values = 1 << 8u32.saturating_sub(prefix.len - depth);
-        let answer = if prefix.len - depth > 8 { SEARCH } else { number };
-        answers.iter_mut().skip(first).take(values).for_each(|it| *it = answer);
+        answers.iter_mut().skip(first).take(values).for_each(|it| *it = number);
     }
     (answers, outers)
 }
 
 fn packed(bytes: &[u8]) -> impl Iterator<Item = u32> {
     bytes.chunks(4).map(|four| four.iter().rev().fold(0, |word, byte| word << 8 | u32::from(*byte)))
+}
+
+/// Where a leaf has a count or place as a byte, none is larger.
+fn byte_of(number: usize) -> u8 {
+    u8::try_from(number).unwrap_or(u8::MAX)
 }
 
 /// One of the four words of `code`, the highest first.

@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::BlockId;
-use super::leaf::{LEAF_LEN_MAX, Leaf, Width};
+use super::leaf::{LEAF_LEN_MAX, View, Width};
+use super::leaves::Leaves;
 use super::prefix::{Entry, Group, Key, Prefix};
 
 /// The bits that a node decides.
@@ -25,8 +26,7 @@ pub(super) struct Node {
     /// The prefixes in it and below.
     len: usize,
     own: Own,
-    /// By value; empty where there are none.
-    leaves: Vec<Option<Leaf>>,
+    leaves: Leaves,
     /// By value; empty where there are none. A value has a leaf or a node.
     nodes: Vec<Option<Arc<Node>>>,
 }
@@ -54,13 +54,14 @@ pub(super) struct End<'a> {
     pub(super) node: &'a Node,
     /// The leading bits that all below the node share.
     pub(super) depth: u32,
-    pub(super) leaf: Option<&'a Leaf>,
+    pub(super) leaf: View<'a>,
 }
 
 impl Node {
     /// A node of sorted entries that share their first `depth` bits.
     pub(super) fn new(width: Width, depth: u32, entries: &[Entry]) -> Self {
         let mut node = Self { len: entries.len(), ..Self::default() };
+        let mut leaves = Vec::new();
         for alike in entries.chunk_by(|a, b| a.prefix.byte(depth) == b.prefix.byte(depth)) {
             let ends = alike.iter().take_while(|it| it.prefix.len <= depth + STRIDE).count();
             let (own, longer) = alike.split_at(ends);
@@ -68,8 +69,13 @@ impl Node {
                 node.own.set(place_of(*prefix, depth), Some(*group));
             }
             let value = alike.first().map_or(0, |entry| entry.prefix.byte(depth));
-            node.put(width, depth, value, longer);
+            if longer.len() > LEAF_LEN_MAX {
+                node.put(width, depth, value, longer);
+            } else if !longer.is_empty() {
+                leaves.push((value, longer));
+            }
         }
+        node.leaves = Leaves::new(width, depth + STRIDE, &leaves);
         node.own.find_innermost(0..VALUES);
         node
     }
@@ -87,8 +93,7 @@ impl Node {
             match node.nodes.get(value) {
                 Some(Some(below)) => (node, depth) = (below, depth + STRIDE),
                 _ => {
-                    let leaf = node.leaves.get(value).and_then(Option::as_ref);
-                    return End { node, depth, leaf };
+                    return End { node, depth, leaf: node.leaves.get(value) };
                 }
             }
         }
@@ -187,10 +192,7 @@ impl Node {
         entries.extend(self.own.entries(depth, above));
         let below = depth + STRIDE;
         let start = |value: u128| above | value << (128 - below);
-        for (value, leaf) in (0..).zip(&self.leaves) {
-            let of_leaf = |leaf: &Leaf| leaf.entries(width, below, start(value));
-            entries.extend(leaf.iter().flat_map(of_leaf));
-        }
+        entries.extend(self.leaves.entries(width, below, |value| start(value as u128)));
         for (value, node) in (0..).zip(&self.nodes) {
             node.iter().for_each(|node| node.collect(width, below, start(value), entries));
         }
@@ -199,31 +201,25 @@ impl Node {
     /// The bytes of memory that it and all below take, itself not counted.
     pub(super) fn heap_bytes(&self) -> usize {
         const COUNTS: usize = 2 * size_of::<usize>();
-        let lists = self.leaves.capacity() * size_of::<Option<Leaf>>()
-            + self.nodes.capacity() * size_of::<Option<Arc<Self>>>();
-        let leaves: usize = self.leaves.iter().flatten().map(Leaf::heap_bytes).sum();
+        let list = self.nodes.capacity() * size_of::<Option<Arc<Self>>>();
         let nodes = self.nodes.iter().flatten();
         let nodes: usize = nodes.map(|node| COUNTS + size_of::<Self>() + node.heap_bytes()).sum();
-        lists + leaves + nodes
+        self.leaves.heap_bytes() + list + nodes
     }
 
     /// Puts what these entries make below a value, in the place of what was there.
     fn put(&mut self, width: Width, depth: u32, value: usize, entries: &[Entry]) {
         let below = depth + STRIDE;
-        let (mut leaf, mut node) = (None, None);
-        if entries.len() > LEAF_LEN_MAX {
-            node = Some(Arc::new(Self::new(width, below, entries)));
-        } else if !entries.is_empty() {
-            leaf = Some(Leaf::new(width, below, entries));
-        }
-        put(&mut self.leaves, value, leaf);
+        let is_leaf = entries.len() <= LEAF_LEN_MAX;
+        let node = (!is_leaf).then(|| Arc::new(Self::new(width, below, entries)));
+        self.leaves.set(width, below, value, if is_leaf { entries } else { &[] });
         put(&mut self.nodes, value, node);
     }
 
     /// What the leaf below a value holds, whose prefixes share `depth` bits with `prefix`.
     fn leaf_entries(&self, width: Width, depth: u32, value: usize, prefix: Prefix) -> Vec<Entry> {
-        let leaf = self.leaves.get(value).and_then(Option::as_ref);
-        leaf.map_or_else(Vec::new, |leaf| leaf.entries(width, depth, leading(prefix.start, depth)))
+        let leaf = self.leaves.get(value);
+        leaf.entries(width, depth, leading(prefix.start, depth)).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 
 use super::BlockId;
-use super::leaf::Width;
+use super::leaf::{IS_SHARED, Width};
 
 /// The leading bits of some addresses. Sorted, a prefix comes before those within it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,44 +31,76 @@ pub(super) struct Entry {
     pub(super) group: Group,
 }
 
-/// What is looked up: an address of a family.
+/// What is looked up: an address of a family, or what is left of it behind some leading bits. A
+/// [`code`](super::leaf) of the family has the same type.
 pub(super) trait Key: Copy {
     const WIDTH: Width;
 
     /// The 8 bits past the first `depth`.
     fn byte(self, depth: u32) -> usize;
+
+    /// What is left past the first `depth` bits, from the highest bit on.
+    fn rest(self, depth: u32) -> Self;
+
     /// All of it, from the highest bit on.
     fn bits(self) -> u128;
+
+    /// The code in these words.
+    fn code(words: impl Iterator<Item = u32>) -> Self;
+
+    /// Whether this code's prefix begins at `rest` or before it.
+    fn begins_by(self, rest: Self) -> bool;
+
+    /// Whether this code's prefix contains `rest`.
+    fn contains(self, rest: Self) -> bool;
 }
 
-impl Key for u32 {
-    const WIDTH: Width = Width::V4;
+macro_rules! key {
+    ($of:ty, $width:expr) => {
+        impl Key for $of {
+            const WIDTH: Width = $width;
 
-    #[inline]
-    fn byte(self, depth: u32) -> usize {
-        const BYTE: u32 = 0xff;
-        ((self >> (24 - depth)) & BYTE) as usize
-    }
+            #[inline]
+            fn byte(self, depth: u32) -> usize {
+                // Past the last bit nothing is looked up.
+                let shift = (<$of>::BITS - 8).wrapping_sub(depth);
+                (self.wrapping_shr(shift) & 0xff) as usize
+            }
 
-    #[inline]
-    fn bits(self) -> u128 {
-        u128::from(self) << 96
-    }
+            #[inline]
+            fn rest(self, depth: u32) -> Self {
+                self.wrapping_shl(depth)
+            }
+
+            #[inline]
+            fn bits(self) -> u128 {
+                u128::from(self) << (u128::BITS - <$of>::BITS)
+            }
+
+            #[inline]
+            fn code(words: impl Iterator<Item = u32>) -> Self {
+                let code: Self = words.fold(0, |code: Self, word| {
+                    code.checked_shl(u32::BITS).unwrap_or(0) | Self::from(word)
+                });
+                code & !Self::from(IS_SHARED)
+            }
+
+            #[inline]
+            fn begins_by(self, rest: Self) -> bool {
+                self & self.wrapping_sub(1) <= rest
+            }
+
+            #[inline]
+            fn contains(self, rest: Self) -> bool {
+                // The lowest bit is the one behind the last; all above it count.
+                (self ^ rest) & !(self ^ self.wrapping_sub(1)) == 0
+            }
+        }
+    };
 }
 
-impl Key for u128 {
-    const WIDTH: Width = Width::V6;
-
-    #[inline]
-    fn byte(self, depth: u32) -> usize {
-        usize::from(((self >> (120 - depth)) & 0xff) as u8)
-    }
-
-    #[inline]
-    fn bits(self) -> u128 {
-        self
-    }
-}
+key!(u32, Width::V4);
+key!(u128, Width::V6);
 
 impl Prefix {
     pub(super) fn of(net: IpNet) -> Self {

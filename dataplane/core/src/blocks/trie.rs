@@ -70,17 +70,17 @@ impl Trie {
     #[inline]
     pub(super) fn walk<'a>(&'a self, groups: &'a Groups, key: impl Key) -> Walk<'a> {
         let end = self.root.descend(key);
-        let leaf = end.leaf.map_or(View::EMPTY, |leaf| leaf.view());
-        let below = end.depth + STRIDE;
-        let number = leaf.find(self.width, key, below);
+        let leaf = end.leaf;
+        let number = leaf.find(key, end.depth + STRIDE);
         let (node, depth) = (end.node, end.depth);
         let place = node.innermost(key.byte(depth));
         let (root, address, width) = (&*self.root, key.bits(), self.width);
         Walk { groups, root, address, width, leaf, number, node, depth, place }
     }
 
-    /// Gives the innermost group around each key, with the key's place in the list. All keys are
-    /// a step further before any goes on to the next.
+    /// Gives the innermost group around each key, with the key's place in the list. Each step is
+    /// done for all keys of a batch before the next, and none branches on what it has just read
+    /// for the first time.
     #[inline]
     pub(super) fn innermost_many<'a, K: Key>(
         &'a self,
@@ -88,33 +88,68 @@ impl Trie {
         keys: &[K],
         mut found: impl FnMut(usize, &'a [BlockId]),
     ) {
-        // A constant where this is compiled for a family, which takes part of the work away.
-        let width = K::WIDTH;
-        let mut ends = [const { None }; BATCH_LEN];
-        let mut numbers = [0; BATCH_LEN];
+        let mut seeks = [Seek::at(&self.root); BATCH_LEN];
         for (keys, first) in keys.chunks(BATCH_LEN).zip((0..).step_by(BATCH_LEN)) {
-            for (key, end) in keys.iter().zip(&mut ends) {
-                *end = Some(self.root.descend(*key));
+            for (key, seek) in keys.iter().zip(&mut seeks) {
+                let end = self.root.descend(*key);
+                *seek = Seek { leaf: end.leaf, node: end.node, depth: end.depth, ..*seek };
             }
-            for ((key, end), number) in keys.iter().zip(&ends).zip(&mut numbers) {
-                let end: &Option<super::node::End<'_>> = end;
-                *number = end.map_or(0, |end| {
-                    let leaf = end.leaf.map_or(View::EMPTY, |leaf| leaf.view());
-                    leaf.find(width, *key, end.depth + STRIDE)
-                });
+            // As little as can be between these reads, so that most of them are under way at once.
+            for (key, seek) in keys.iter().zip(&mut seeks) {
+                seek.run = seek.leaf.touch(key.byte(seek.depth + STRIDE));
             }
-            for (((key, end), number), place) in keys.iter().zip(&ends).zip(&numbers).zip(first..) {
-                let leaf = end.and_then(|end| end.leaf).map_or(View::EMPTY, |leaf| leaf.view());
-                let group = (*number != 0).then(|| leaf.group(width, *number));
-                found(
-                    place,
-                    match group {
-                        Some((false, group)) => group,
-                        _ => self.walk(groups, *key).next().unwrap_or_default(),
-                    },
-                );
+            for (key, seek) in keys.iter().zip(&mut seeks) {
+                seek.run = seek.leaf.run(key.byte(seek.depth + STRIDE));
+            }
+            for seek in seeks.iter_mut().take(keys.len()) {
+                seek.number = seek.leaf.answer(seek.run);
+            }
+            for (key, seek) in keys.iter().zip(&mut seeks) {
+                let rest = key.rest(seek.depth + STRIDE);
+                seek.is_settled = seek.leaf.is_settled(seek.number, rest);
+            }
+            for ((key, seek), place) in keys.iter().zip(&seeks).zip(first..) {
+                let Seek { leaf, mut number, node, depth, .. } = *seek;
+                if !seek.is_settled {
+                    number = leaf.settle(number, key.rest(depth + STRIDE));
+                }
+                if number != 0 {
+                    found(place, groups.all(leaf.group(K::WIDTH, number)));
+                    continue;
+                }
+                let (root, address, width) = (&*self.root, key.bits(), K::WIDTH);
+                let place_in = node.innermost(key.byte(depth));
+                let mut walk = Walk {
+                    groups,
+                    root,
+                    address,
+                    width,
+                    leaf,
+                    number,
+                    node,
+                    depth,
+                    place: place_in,
+                };
+                found(place, walk.next().unwrap_or_default());
             }
         }
+    }
+}
+
+/// How far the look-up of one key of a batch has come.
+#[derive(Debug, Clone, Copy)]
+struct Seek<'a> {
+    leaf: View<'a>,
+    node: &'a Node,
+    depth: u32,
+    run: usize,
+    number: u8,
+    is_settled: bool,
+}
+
+impl<'a> Seek<'a> {
+    fn at(node: &'a Node) -> Self {
+        Self { leaf: View::EMPTY, node, depth: 0, run: 0, number: 0, is_settled: true }
     }
 }
 
