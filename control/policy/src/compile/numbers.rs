@@ -1,20 +1,24 @@
 //! Numbers for things that come and go.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
 /// Gives out the lowest numbers first. A number that is given back serves again only after the
 /// change that it went with, so that within a change no number means two things.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Numbers {
     next: u32,
-    free: Vec<u32>,
+    free: BinaryHeap<Reverse<u32>>,
     retired: Vec<u32>,
 }
 
 impl Numbers {
     pub(super) fn take(&mut self) -> u32 {
-        self.free.pop().unwrap_or_else(|| {
-            self.next += 1;
-            self.next - 1
-        })
+        if let Some(Reverse(number)) = self.free.pop() {
+            return number;
+        }
+        self.next += 1;
+        self.next - 1
     }
 
     pub(super) fn retire(&mut self, number: u32) {
@@ -23,10 +27,7 @@ impl Numbers {
 
     /// Ends a change: what was given back may be given out again.
     pub(super) fn settle(&mut self) {
-        self.free.append(&mut self.retired);
-        if !self.free.is_empty() {
-            self.free.sort_unstable_by(|a, b| b.cmp(a));
-        }
+        self.free.extend(self.retired.drain(..).map(Reverse));
     }
 }
 

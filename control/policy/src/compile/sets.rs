@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sluice_core::blocks::{Block, BlockId, BlockTrie};
 use sluice_core::ports::{PortMatch, PortSet, Rank};
 use sluice_core::table::{
-    Direction, GroupId, PolicyId, PolicySet, PolicySetParts, RuleRef, Tier, Tiers,
+    Direction, Edit, GroupId, PolicyId, PolicySet, PolicySetParts, RuleRef, Tier, Tiers,
 };
 
 use super::groups::{GroupKey, Groups, PortOfName, Regrouped, Scope};
@@ -58,8 +58,11 @@ pub(super) struct Sets {
     sets: Slab<Entry>,
     by_key: HashMap<Arc<SetKey>, u32>,
     blocks: Slab<(Block, usize)>,
-    blocks_by_key: HashMap<Block, BlockId>,
-    blocks_changed: bool,
+    blocks_by_key: HashMap<Block, BlockId, ahash::RandomState>,
+    /// Blocks that have come since the table was last told.
+    came: Vec<BlockId>,
+    /// Blocks that have gone since then, among them some that only came since.
+    gone: Vec<(BlockId, Block)>,
 }
 
 /// What a set refers to while it is built.
@@ -79,7 +82,9 @@ struct Draft {
     parts: PolicySetParts,
     any_peer: Entries,
     by_group: BTreeMap<GroupId, Entries>,
-    by_block: BTreeMap<BlockId, Entries>,
+    /// With the place of the clause's entries in `bundles`. A clause may name thousands.
+    by_block: Vec<(BlockId, usize)>,
+    bundles: Vec<Entries>,
     by_group_in_block: BTreeMap<(BlockId, GroupId), Entries>,
 }
 
@@ -106,7 +111,8 @@ impl Sets {
             return known;
         }
         let draft = self.draft(&key, policies, world);
-        let set = draft.finish();
+        let (set, doubles) = draft.finish();
+        doubles.into_iter().for_each(|block| self.release_block(block));
         let key = Arc::new(key);
         let id = self.sets.insert(Entry { key: Arc::clone(&key), users: 1, set });
         self.by_key.insert(key, id);
@@ -150,12 +156,24 @@ impl Sets {
         [egress, ingress]
     }
 
-    /// The trie of all blocks, if it has changed since it was last asked for.
-    pub(super) fn changed_blocks(&mut self) -> Option<BlockTrie> {
-        if !std::mem::take(&mut self.blocks_changed) {
-            return None;
+    /// Tells the table of blocks that have come and gone.
+    pub(super) fn write_blocks(&mut self, edit: &mut Edit) {
+        /// One by one they cost some five times as much as in a trie that is built anew.
+        const MANY: usize = 8;
+        let (came, gone) = (std::mem::take(&mut self.came), std::mem::take(&mut self.gone));
+        if came.len() + gone.len() > self.blocks_len() / MANY {
+            let blocks = self.blocks.iter().map(|(id, (block, _))| (BlockId(id), block));
+            edit.set_blocks(BlockTrie::new(blocks));
+            return;
         }
-        Some(BlockTrie::new(self.blocks.iter().map(|(id, (block, _))| (BlockId(id), block))))
+        for (id, block) in gone {
+            edit.remove_block(id, &block);
+        }
+        for id in came {
+            if let Some((block, _)) = self.blocks.get(id.0) {
+                edit.insert_block(id, block);
+            }
+        }
     }
 
     pub(super) fn settle(&mut self) {
@@ -202,8 +220,8 @@ impl Sets {
                 PeerTerm::Everybody => draft.any_peer.extend(&fixed),
                 PeerTerm::Block(block) => {
                     if !fixed.is_empty() {
-                        let entries = &mut draft.by_block;
-                        self.extend_block(entries, block, &fixed);
+                        let id = self.acquire_block(block);
+                        draft.by_block.push((id, draft.bundles.len()));
                     }
                 }
                 PeerTerm::Pods { namespaces, pods } => {
@@ -223,6 +241,7 @@ impl Sets {
                 self.add_named(draft, peer, port, entry, world);
             }
         }
+        draft.bundles.push(fixed);
     }
 
     /// Speaks of one port that some pods give a name, to those of them that `peer` means.
@@ -260,19 +279,6 @@ impl Sets {
         }
     }
 
-    fn extend_block(
-        &mut self,
-        entries: &mut BTreeMap<BlockId, Entries>,
-        block: &Block,
-        more: &[(PortMatch, Rank)],
-    ) {
-        let id = self.acquire_block(block);
-        if entries.contains_key(&id) {
-            self.release_block(id);
-        }
-        entries.entry(id).or_default().extend(more);
-    }
-
     fn acquire_block(&mut self, block: &Block) -> BlockId {
         if let Some(&id) = self.blocks_by_key.get(block) {
             if let Some((_, users)) = self.blocks.get_mut(id.0) {
@@ -282,7 +288,7 @@ impl Sets {
         }
         let id = BlockId(self.blocks.insert((block.clone(), 1)));
         self.blocks_by_key.insert(block.clone(), id);
-        self.blocks_changed = true;
+        self.came.push(id);
         id
     }
 
@@ -294,7 +300,7 @@ impl Sets {
         }
         if let Some((block, _)) = self.blocks.remove(id.0) {
             self.blocks_by_key.remove(&block);
-            self.blocks_changed = true;
+            self.gone.push((id, block));
         }
     }
 }
@@ -313,16 +319,18 @@ impl Draft {
         self.by_group.entry(group).or_default().extend(more);
     }
 
-    fn finish(self) -> PolicySet {
-        let Self { mut parts, any_peer, by_group, by_block, by_group_in_block } = self;
+    /// The set; and each block that it holds once though several clauses name it, as often as
+    /// that is too many.
+    fn finish(self) -> (PolicySet, Vec<BlockId>) {
+        let Self { mut parts, any_peer, by_group, by_block, bundles, by_group_in_block } = self;
         let mut ports = PortSets::default();
         parts.any_peer = (!any_peer.is_empty()).then(|| ports.of(any_peer));
         parts.by_group = by_group.into_iter().map(|(group, it)| (group, ports.of(it))).collect();
-        parts.by_block = by_block.into_iter().map(|(block, it)| (block, ports.of(it))).collect();
+        let doubles = ports.of_blocks(by_block, &bundles, &mut parts.by_block);
         let in_blocks = by_group_in_block.into_iter();
         parts.by_group_in_block =
             in_blocks.map(|((block, group), it)| (block, group, ports.of(it))).collect();
-        PolicySet::new(&parts)
+        (PolicySet::new(&parts), doubles)
     }
 }
 
@@ -339,6 +347,41 @@ impl PortSets {
         let ports = Arc::new(PortSet::new(&entries));
         self.0 = Some((entries, Arc::clone(&ports)));
         ports
+    }
+
+    /// Gives each block the port set of all clauses that name it. Returns blocks that are named
+    /// once more.
+    fn of_blocks(
+        &mut self,
+        mut named: Vec<(BlockId, usize)>,
+        bundles: &[Entries],
+        by_block: &mut Vec<(BlockId, Arc<PortSet>)>,
+    ) -> Vec<BlockId> {
+        named.sort_unstable();
+        // Most blocks are named by one clause, along with many others.
+        let mut alone: Vec<Option<Arc<PortSet>>> = vec![None; bundles.len()];
+        let mut doubles = Vec::new();
+        for same in named.chunk_by(|(a, _), (b, _)| a == b) {
+            let of = |bundle: usize| bundles.get(bundle).map_or(&[][..], |entries| entries);
+            let (block, ports) = match same {
+                [(block, bundle)] => {
+                    let known = alone.get(*bundle).and_then(Clone::clone);
+                    let ports = known.unwrap_or_else(|| self.of(of(*bundle).to_vec()));
+                    if let Some(place) = alone.get_mut(*bundle) {
+                        *place = Some(Arc::clone(&ports));
+                    }
+                    (*block, ports)
+                }
+                [(block, _), others @ ..] => {
+                    doubles.extend(others.iter().map(|(block, _)| *block));
+                    let all = same.iter().flat_map(|(_, bundle)| of(*bundle));
+                    (*block, self.of(all.copied().collect()))
+                }
+                [] => continue,
+            };
+            by_block.push((block, ports));
+        }
+        doubles
     }
 }
 

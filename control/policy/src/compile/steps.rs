@@ -261,9 +261,7 @@ impl Compiler {
         for (id, name) in touched.endpoints {
             edit.set_endpoint(id, name.and_then(|name| self.endpoint(&name)));
         }
-        if let Some(blocks) = self.sets.changed_blocks() {
-            edit.set_blocks(blocks);
-        }
+        self.sets.write_blocks(&mut edit);
         if touched.access_lists {
             edit.set_access_lists(self.access_lists.compiled());
         }
