@@ -19,7 +19,10 @@ pub use capture::{
     CAPTURE_COUNT_DEFAULT, CAPTURE_COUNT_MAX, CAPTURE_DURATION_DEFAULT, CAPTURE_DURATION_MAX,
     CAPTURE_PORTS_MAX, Capture, CaptureOrder, Captured, DroppedFrame, SNAP_LEN_MAX,
 };
-pub use counters::{Counters, DropCount, GateCounters, PortCounters, Traffic, WorkerTraffic};
+pub use counters::{
+    Counters, CycleUnit, DropCount, GateCounters, PortCounters, Sample, StageWork, Traffic,
+    WorkerTraffic, WorkerWork,
+};
 pub use outcome::{CommitError, CommitOrder, Committed, Content, Failure, Refused};
 pub use port::{
     Fallback, GateMode, PortKind, PortMode, PortSpec, PortState, QueueState, QueueStatistics,

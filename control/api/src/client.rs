@@ -145,7 +145,7 @@ impl Client {
     pub async fn counters(&self) -> Result<Counters, ClientError> {
         let request = wire::CountersRequest {};
         let response = self.control().counters(request).await.map_err(|it| self.failed(it))?;
-        Ok(counters::from_wire(response.into_inner()))
+        counters::from_wire(response.into_inner()).map_err(ClientError::Malformed)
     }
 
     /// Begins a capture of frames that are dropped from now on.

@@ -2,6 +2,7 @@
 
 mod capture;
 mod daemon;
+mod top;
 mod values;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ pub(crate) use self::daemon::{
     Apply, Connection, Counters, FallbackArg, ModeArg, PortKindArg, Ports, PortsAction, PortsAdd,
     Status,
 };
+pub(crate) use self::top::Top;
 pub(crate) use self::values::{FamilyArg, PortArg, read_port, read_protocol};
 use crate::output::Format;
 use sluice_policy::explain::Who;
@@ -52,6 +54,7 @@ pub(crate) enum Command {
     Status(Status),
     Ports(Ports),
     Counters(Counters),
+    Top(Top),
     Capture(Capture),
     Doctor(Doctor),
 }

@@ -11,3 +11,4 @@ pub(crate) mod explain;
 pub(crate) mod ports;
 pub(crate) mod reach;
 pub(crate) mod status;
+pub(crate) mod top;

@@ -29,9 +29,11 @@ pub(crate) struct Daemon {
 pub(crate) struct Capturing<'a> {
     runtime: &'a Runtime,
     capture: client::Capture,
-    /// Ctrl-C and its like, which from now on end the capture and not the process.
-    stops: [Signal; 2],
+    stops: Stops,
 }
+
+/// Ctrl-C and its like, which end what is under way and not the process.
+pub(crate) struct Stops([Signal; 2]);
 
 impl Daemon {
     pub(crate) fn connect(connection: &Connection) -> Result<Self, Failure> {
@@ -79,14 +81,27 @@ impl Daemon {
     }
 
     pub(crate) fn capture(&self, order: &CaptureOrder) -> Result<Capturing<'_>, Failure> {
+        let stops = self.stops()?;
+        let capture = wait(&self.runtime, self.client.capture(order))?;
+        Ok(Capturing { runtime: &self.runtime, capture, stops })
+    }
+
+    /// Does what asks the daemon more than once, and ends when it likes.
+    pub(crate) fn work<T>(
+        &self,
+        work: impl AsyncFnOnce(&Client, Stops) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let stops = self.stops()?;
+        self.runtime.block_on(work(&self.client, stops))
+    }
+
+    fn stops(&self) -> Result<Stops, Failure> {
         let _inside = self.runtime.enter();
         let catch = |kind| {
             let failed = |error| Failure::refused(format!("cannot catch Ctrl-C: {error}"));
             signal(kind).map_err(failed)
         };
-        let stops = [catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?];
-        let capture = wait(&self.runtime, self.client.capture(order))?;
-        Ok(Capturing { runtime: &self.runtime, capture, stops })
+        Ok(Stops([catch(SignalKind::interrupt())?, catch(SignalKind::terminate())?]))
     }
 
     /// The inner result is the answer to the question.
@@ -119,15 +134,24 @@ impl Daemon {
 impl Capturing<'_> {
     /// Waits for what is captured next; `None` when that was all, or somebody has had enough.
     pub(crate) fn next(&mut self) -> Result<Option<Captured>, Failure> {
-        let [interrupt, terminate] = &mut self.stops;
         wait(self.runtime, async {
             tokio::select! {
                 biased;
-                _ = interrupt.recv() => Ok(None),
-                _ = terminate.recv() => Ok(None),
+                () = self.stops.recv() => Ok(None),
                 captured = self.capture.next() => captured,
             }
         })
+    }
+}
+
+impl Stops {
+    /// Returns when one of them has come.
+    pub(crate) async fn recv(&mut self) {
+        let Self([interrupt, terminate]) = self;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }
 

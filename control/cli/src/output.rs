@@ -89,24 +89,42 @@ fn wants_colour() -> bool {
 }
 
 fn align(headings: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    let mut columns = rows.iter().map(Vec::len).max().map_or_else(Vec::new, |len| vec![true; len]);
+    for row in rows {
+        for (numbers, cell) in columns.iter_mut().zip(row) {
+            *numbers &= cell.bytes().all(|byte| byte.is_ascii_digit());
+        }
+    }
+    layout(headings, rows, |place| columns.get(place).copied().unwrap_or(false))
+}
+
+/// A table whose columns are figures, but for the first.
+pub(crate) fn figures(headings: &[&str], rows: &[Vec<String>]) -> Vec<String> {
+    layout(headings, rows, |place| place > 0)
+}
+
+/// Lines of a table; `is_right` says which columns are aligned to the right.
+fn layout(
+    headings: &[&str],
+    rows: &[Vec<String>],
+    is_right: impl Fn(usize) -> bool,
+) -> Vec<String> {
     let rows: Vec<Vec<_>> =
         rows.iter().map(|row| row.iter().map(|cell| printable(cell)).collect()).collect();
     let columns: Vec<(usize, bool)> = headings
         .iter()
         .enumerate()
         .map(|(place, heading)| {
-            let cells = || rows.iter().filter_map(|row| row.get(place));
-            let width = cells().map(|cell| cell.chars().count()).max().unwrap_or(0);
-            let numbers = !rows.is_empty()
-                && cells().all(|cell| cell.bytes().all(|byte| byte.is_ascii_digit()));
-            (width.max(heading.len()), numbers)
+            let cells = rows.iter().filter_map(|row| row.get(place));
+            let width = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+            (width.max(heading.len()), is_right(place))
         })
         .collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut line = String::new();
-        for (cell, &(width, numbers)) in cells.zip(&columns) {
+        for (cell, &(width, right)) in cells.zip(&columns) {
             // Writing to a String cannot fail.
-            let _ = match numbers {
+            let _ = match right {
                 true => write!(line, "{cell:>width$}  "),
                 false => write!(line, "{cell:<width$}  "),
             };

@@ -46,6 +46,7 @@ fn dispatch(arguments: &Arguments, output: &mut Output) -> Result<(), Failure> {
         Command::Status(_) => commands::status::run(connection, output),
         Command::Ports(it) => commands::ports::run(it, connection, output),
         Command::Counters(it) => commands::counters::run(it, connection, output),
+        Command::Top(it) => commands::top::run(it, connection, output),
         Command::Doctor(it) => commands::doctor::run(it, connection, output),
         Command::Capture(it) => commands::capture::run(it, connection, output),
     }

@@ -1,18 +1,19 @@
 //! The control API's view of the daemon.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use sluice_api::backend::{
-    Backend, Capture, CaptureOrder, CommitError, CommitOrder, Committed, Counters, DiffOrder,
-    DropCount, Failure, Fallback, GateCounters, GateMode, HEALTHY, PortCounters, PortKind,
-    PortMode, PortSpec, PortState, Preview, QueueState, QueueStatistics, Refused, Source, Status,
-    Traffic, WorkerStatus, WorkerTraffic,
+    Backend, Capture, CaptureOrder, CommitError, CommitOrder, Committed, Counters, CycleUnit,
+    DiffOrder, DropCount, Failure, Fallback, GateCounters, GateMode, HEALTHY, PortCounters,
+    PortKind, PortMode, PortSpec, PortState, Preview, QueueState, QueueStatistics, Refused, Sample,
+    Source, StageWork, Status, Traffic, WorkerStatus, WorkerTraffic, WorkerWork,
 };
 use sluice_engine::EngineError;
 use sluice_engine::counters::Totals;
 use sluice_engine::open::{self, OpenError, PortFacts, PortRequest, Ports};
 use sluice_engine::port::{self, Port};
+use sluice_engine::stages::{Stage, Work};
 use sluice_policy::explain::{ExplainError, Explanation, Question, explain};
 use sluice_policy::model::{Fault, Name, Protocol};
 use sluice_policy::reach::{Family, Reach, reach};
@@ -28,6 +29,8 @@ pub(crate) struct Daemon {
     pub(crate) source: Source,
     pub(crate) cores: Vec<usize>,
     pub(crate) started: Instant,
+    /// The same, by the clock on the wall.
+    pub(crate) started_wall: SystemTime,
 }
 
 impl Backend for Daemon {
@@ -129,7 +132,14 @@ impl Backend for Daemon {
         let mut ports: Vec<PortCounters> =
             engine.ports().iter().map(|port| self.port_counters(port)).collect();
         ports.sort_by(|a, b| a.port.cmp(&b.port));
-        Ok(Counters { total: traffic(&engine.totals()), ports })
+        let since_1970 = self.started_wall.duration_since(SystemTime::UNIX_EPOCH);
+        Ok(Counters {
+            total: traffic(&engine.totals()),
+            ports,
+            read_at_ns: nanoseconds(self.started.elapsed()),
+            started_unix_ns: since_1970.map(nanoseconds).unwrap_or_default(),
+            workers: engine.work().iter().zip(0..).map(worker_work).collect(),
+        })
     }
 
     fn capture(&self, order: CaptureOrder) -> Result<Box<dyn Capture>, Failure> {
@@ -174,11 +184,11 @@ impl Daemon {
 
     fn port_counters(&self, port: &Port) -> PortCounters {
         let workers = 0..self.ports.engine().worker_count();
-        let gate = self.ports.facts(&port.spec.name).ok().map(|facts| GateCounters {
-            steered: facts.gate.steered,
-            passed_to_node: facts.gate.passed_to_node,
-            fallback_dropped: facts.gate.fallback_dropped,
-            fallback_passed: facts.gate.fallback_passed,
+        let gate = self.ports.gate_counters(&port.spec.name).ok().map(|gate| GateCounters {
+            steered: gate.steered,
+            passed_to_node: gate.passed_to_node,
+            fallback_dropped: gate.fallback_dropped,
+            fallback_passed: gate.fallback_passed,
         });
         PortCounters {
             port: port.spec.name.to_string(),
@@ -274,6 +284,31 @@ fn traffic(totals: &Totals) -> Traffic {
         flood_copies: totals.flood_copies,
         drops: totals.drops().map(|(reason, frames)| DropCount::new(reason, frames)).collect(),
     }
+}
+
+fn worker_work((work, worker): (&Work, u32)) -> WorkerWork {
+    let stage = |stage: Stage| {
+        let taken = work.stage(stage);
+        StageWork { stage: stage.name().to_owned(), frames: taken.frames, cycles: taken.cycles }
+    };
+    WorkerWork {
+        worker,
+        busy_ns: work.busy_ns,
+        turns: work.turns,
+        frames: work.frames,
+        sample: Sample {
+            frames: work.measured_frames,
+            unit: match xdp::CYCLE_UNIT {
+                xdp::CycleUnit::Cycles => CycleUnit::Cycles,
+                xdp::CycleUnit::Nanoseconds => CycleUnit::Nanoseconds,
+            },
+            stages: Stage::ALL.map(stage).into(),
+        },
+    }
+}
+
+fn nanoseconds(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn failure(error: OpenError) -> Failure {

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::{Flock, FlockArg};
 use sluice_api::backend::{CommitOrder, Content, Source};
@@ -98,6 +98,7 @@ pub(crate) fn run(config: &Config) -> Result<(), RunError> {
         source: watch.as_ref().map_or(Source::Api, |watch| Source::Files(watch.directory.clone())),
         cores: config.engine.cores.clone(),
         started: Instant::now(),
+        started_wall: SystemTime::now(),
     };
     let result = runtime.block_on(serve(config, Arc::new(daemon), watch));
     // The gates stay pinned; without sockets their frames take the fallback.

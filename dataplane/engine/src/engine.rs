@@ -215,12 +215,6 @@ impl Engine {
         self.inner.shared.desks.iter().map(|desk| desk.work.read()).collect()
     }
 
-    /// The time since the start, by the clock that workers go by.
-    #[must_use]
-    pub fn uptime(&self) -> Duration {
-        self.clock.now().since(Time::default())
-    }
-
     /// Stations that have been learned.
     #[must_use]
     pub fn learned_stations(&self) -> usize {

@@ -329,6 +329,16 @@ impl Ports {
         })
     }
 
+    /// What the gate of a port has counted, which no worker is asked for.
+    ///
+    /// # Errors
+    /// [`OpenError`], if there is no such port or the gate cannot be read.
+    pub fn gate_counters(&self, name: &str) -> Result<GateCounters, OpenError> {
+        let ports = self.locked();
+        let port = ports.get(name).ok_or_else(|| EngineError::NoSuchPort(name.into()))?;
+        Ok(port.gate.counters()?)
+    }
+
     fn operate(&self) -> MutexGuard<'_, ()> {
         self.operation.lock().unwrap_or_else(PoisonError::into_inner)
     }

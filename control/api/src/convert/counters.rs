@@ -1,19 +1,73 @@
-//! Counters, both ways. Nothing here can be wrong but a missing message, which counts as zero.
+//! Counters, both ways. A missing message counts as zero.
 
-use crate::backend::{Counters, DropCount, GateCounters, PortCounters, Traffic, WorkerTraffic};
+use super::Malformed;
+use crate::backend::{
+    Counters, CycleUnit, DropCount, GateCounters, PortCounters, Sample, StageWork, Traffic,
+    WorkerTraffic, WorkerWork,
+};
 use crate::wire;
 
 pub(crate) fn to_wire(counters: Counters) -> wire::CountersResponse {
     wire::CountersResponse {
         total: Some(traffic_to_wire(counters.total)),
         ports: counters.ports.into_iter().map(port_to_wire).collect(),
+        read_at_ns: counters.read_at_ns,
+        started_unix_ns: counters.started_unix_ns,
+        workers: counters.workers.into_iter().map(work_to_wire).collect(),
     }
 }
 
-pub(crate) fn from_wire(counters: wire::CountersResponse) -> Counters {
-    Counters {
+pub(crate) fn from_wire(counters: wire::CountersResponse) -> Result<Counters, Malformed> {
+    Ok(Counters {
         total: traffic(counters.total),
         ports: counters.ports.into_iter().map(port).collect(),
+        read_at_ns: counters.read_at_ns,
+        started_unix_ns: counters.started_unix_ns,
+        workers: counters.workers.into_iter().map(work).collect::<Result<_, _>>()?,
+    })
+}
+
+fn work_to_wire(it: WorkerWork) -> wire::WorkerWork {
+    let stage = |StageWork { stage, frames, cycles }| wire::StageWork { stage, frames, cycles };
+    let unit = match it.sample.unit {
+        CycleUnit::Cycles => wire::CycleUnit::Cycles,
+        CycleUnit::Nanoseconds => wire::CycleUnit::Nanoseconds,
+    };
+    wire::WorkerWork {
+        worker: it.worker,
+        busy_ns: it.busy_ns,
+        turns: it.turns,
+        frames: it.frames,
+        sample: Some(wire::Sample {
+            frames: it.sample.frames,
+            unit: unit.into(),
+            stages: it.sample.stages.into_iter().map(stage).collect(),
+        }),
+    }
+}
+
+fn work(it: wire::WorkerWork) -> Result<WorkerWork, Malformed> {
+    let stage = |wire::StageWork { stage, frames, cycles }| StageWork { stage, frames, cycles };
+    let sample = match it.sample {
+        Some(sample) => Sample {
+            frames: sample.frames,
+            unit: unit(sample.unit)?,
+            stages: sample.stages.into_iter().map(stage).collect(),
+        },
+        None => Sample::default(),
+    };
+    let wire::WorkerWork { worker, busy_ns, turns, frames, .. } = it;
+    Ok(WorkerWork { worker, busy_ns, turns, frames, sample })
+}
+
+fn unit(number: i32) -> Result<CycleUnit, Malformed> {
+    match wire::CycleUnit::try_from(number) {
+        Ok(wire::CycleUnit::Cycles) => Ok(CycleUnit::Cycles),
+        Ok(wire::CycleUnit::Nanoseconds) => Ok(CycleUnit::Nanoseconds),
+        // Of another unit the numbers say nothing.
+        Ok(wire::CycleUnit::Unspecified) | Err(_) => {
+            Err(format!("stages are measured in unit {number}, which is unknown here"))
+        }
     }
 }
 

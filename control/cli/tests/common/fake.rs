@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use sluice_api::backend::{
     Backend, Capture, CaptureOrder, Captured, CommitError, CommitOrder, Committed, Content,
-    Counters, DiffOrder, DropCount, DroppedFrame, Failure, GateCounters, GateMode, HEALTHY,
-    ObjectCounts, PortCounters, PortSpec, PortState, Preview, QueueState, QueueStatistics, Refusal,
-    Refused, Source, Status, Traffic, WorkerStatus, WorkerTraffic,
+    Counters, CycleUnit, DiffOrder, DropCount, DroppedFrame, Failure, GateCounters, GateMode,
+    HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Preview, QueueState, QueueStatistics,
+    Refusal, Refused, Sample, Source, StageWork, Status, Traffic, WorkerStatus, WorkerTraffic,
+    WorkerWork,
 };
 use sluice_core::drop::DropReason;
 use sluice_core::table::Table;
@@ -71,6 +72,8 @@ struct State {
     rules: RuleSet,
     ports: Vec<PortSpec>,
     refusal: Option<Refusal>,
+    /// How often its counters were read.
+    readings: u64,
 }
 
 impl Fake {
@@ -179,14 +182,36 @@ impl Backend for Fake {
         }
     }
 
+    /// Each time it has run for two seconds more, and counted as much again as at first.
     fn counters(&self) -> Result<Counters, Failure> {
+        let times = {
+            let mut state = self.0.lock().unwrap();
+            state.readings += 1;
+            state.readings
+        };
         let total = Traffic {
-            rx_frames: 10,
-            rx_bytes: 1_000,
-            tx_frames: 7,
-            tx_bytes: 700,
+            rx_frames: 10 * times,
+            rx_bytes: 1_000 * times,
+            tx_frames: 7 * times,
+            tx_bytes: 700 * times,
             flood_copies: 0,
-            drops: vec![DropCount::new(DropReason::IngressDenied, 3)],
+            drops: vec![DropCount::new(DropReason::IngressDenied, 3 * times)],
+        };
+        let stage = |(name, cycles): (&str, u64)| StageWork {
+            stage: name.to_owned(),
+            frames: 4 * times,
+            cycles: cycles * times,
+        };
+        let work = WorkerWork {
+            worker: 1,
+            busy_ns: 500_000_000 * times,
+            turns: 2 * times,
+            frames: 10 * times,
+            sample: Sample {
+                frames: 4 * times,
+                unit: CycleUnit::Cycles,
+                stages: [("parse", 400), (HOSTILE, 80)].map(stage).into(),
+            },
         };
         let gate = Some(GateCounters { steered: 10, passed_to_node: 4, ..GateCounters::default() });
         let worker = |number: u32| WorkerTraffic {
@@ -202,7 +227,13 @@ impl Backend for Fake {
             workers: [1, 2].map(worker).into(),
             gate,
         };
-        Ok(Counters { total, ports: vec![port] })
+        Ok(Counters {
+            total,
+            ports: vec![port],
+            read_at_ns: 2_000_000_000 * times,
+            started_unix_ns: 1,
+            workers: vec![WorkerWork::default(), work],
+        })
     }
 
     fn capture(&self, order: CaptureOrder) -> Result<Box<dyn Capture>, Failure> {

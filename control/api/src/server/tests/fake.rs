@@ -16,9 +16,10 @@ use sluice_policy::reach::{Family, Reach};
 
 use crate::backend::{
     Backend, Capture, CaptureOrder, Captured, CommitError, CommitOrder, Committed, Content,
-    Counters, DiffOrder, DropCount, DroppedFrame, DyingConnection, Failure, GateCounters, GateMode,
-    HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Preview, QueueState, QueueStatistics,
-    Refusal, Refused, Source, Status, Traffic, WorkerStatus, WorkerTraffic,
+    Counters, CycleUnit, DiffOrder, DropCount, DroppedFrame, DyingConnection, Failure,
+    GateCounters, GateMode, HEALTHY, ObjectCounts, PortCounters, PortSpec, PortState, Preview,
+    QueueState, QueueStatistics, Refusal, Refused, Sample, Source, StageWork, Status, Traffic,
+    WorkerStatus, WorkerTraffic, WorkerWork,
 };
 
 #[derive(Default)]
@@ -271,7 +272,21 @@ impl Backend for Fake {
             gate: Some(gate),
         };
         let bare = PortCounters { port: "eth1".into(), ..PortCounters::default() };
-        Ok(Counters { total: traffic, ports: vec![port, bare] })
+        let stage = StageWork { stage: "parse".into(), frames: 9, cycles: 10 };
+        let work = WorkerWork {
+            worker: 1,
+            busy_ns: 6,
+            turns: 7,
+            frames: 8,
+            sample: Sample { frames: 9, unit: CycleUnit::Nanoseconds, stages: vec![stage] },
+        };
+        Ok(Counters {
+            total: traffic,
+            ports: vec![port, bare],
+            read_at_ns: 11,
+            started_unix_ns: 12,
+            workers: vec![WorkerWork::default(), work],
+        })
     }
 
     /// One for no port in particular never ends.
