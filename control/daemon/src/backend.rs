@@ -221,6 +221,8 @@ fn port_state(port: &Port, facts: PortFacts) -> PortState {
         worker: u32::try_from(worker).unwrap_or(u32::MAX),
         zero_copy: report.zero_copy,
         why_copied: report.why_copied.map(|why| open::why_copied(why, port.spec.mtu)),
+        busy_poll_us: report.busy_poll.map_or(0, |it| it.microseconds),
+        polled: report.polled,
         statistics: report.statistics.map(|it| QueueStatistics {
             rx_dropped: it.rx_dropped,
             rx_ring_full: it.rx_ring_full,

@@ -14,7 +14,7 @@ use sluice_core::judge::Established;
 use sluice_engine::open::{PortMode, PortRequest};
 use sluice_engine::port::PortKind;
 use sluice_engine::{EngineConfig, Idle};
-use sluice_xdp::Fallback;
+use sluice_xdp::{BusyPoll, Fallback};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
@@ -43,6 +43,8 @@ pub(crate) struct Engine {
     pub(crate) midstream: bool,
     pub(crate) verify_checksums: bool,
     pub(crate) idle: IdleMode,
+    pub(crate) busy_poll_us: u32,
+    pub(crate) busy_poll_budget: u16,
     pub(crate) timeouts: TimeoutSeconds,
 }
 
@@ -191,6 +193,8 @@ impl Default for Engine {
             midstream: engine.midstream,
             verify_checksums: engine.verify_checksums,
             idle: IdleMode::Sleep,
+            busy_poll_us: 0,
+            busy_poll_budget: 64,
             timeouts: TimeoutSeconds::default(),
         }
     }
@@ -287,6 +291,12 @@ impl Config {
         }
     }
 
+    /// How queues of uplinks are polled, if they are.
+    pub(crate) fn busy_poll(&self) -> Option<BusyPoll> {
+        let Engine { busy_poll_us: microseconds, busy_poll_budget: budget, .. } = self.engine;
+        (microseconds > 0).then_some(BusyPoll { microseconds, budget })
+    }
+
     /// The ports to open at the start.
     ///
     /// # Errors
@@ -311,6 +321,8 @@ impl Config {
         let connections_max = self.engine.connections_max;
         within("engine.pod_connections_max", self.engine.pod_connections_max, 16, connections_max)?;
         within("engine.datagrams_max", self.engine.datagrams_max, 16, 1 << 16)?;
+        within("engine.busy_poll_us", self.engine.busy_poll_us, 0, 1_000_000)?;
+        within("engine.busy_poll_budget", self.engine.busy_poll_budget.into(), 1, 1024)?;
         within("rules.interval_ms", self.rules.interval_ms, 100, 3_600_000)?;
         for (name, seconds) in self.engine.timeouts.named() {
             within(&format!("engine.timeouts.{name}"), seconds, 1, 30 * 24 * 3600)?;
@@ -478,6 +490,13 @@ mod tests {
     }
 
     #[test]
+    fn queues_are_polled_where_a_time_is_set() {
+        assert_eq!(Config::default().busy_poll(), None);
+        let polled = load("[engine]\nbusy_poll_us = 20\nbusy_poll_budget = 128").unwrap();
+        assert_eq!(polled.busy_poll(), Some(BusyPoll { microseconds: 20, budget: 128 }));
+    }
+
+    #[test]
     fn what_is_wrong_is_named_with_what_would_be_right() {
         for (text, expected) in [
             ("nodename = \"x\"", "unknown field `nodename`"),
@@ -485,6 +504,14 @@ mod tests {
             (
                 "[engine]\nframes = 3",
                 "FILE: engine.frames: 3 is out of range; want 1024 to 1048576",
+            ),
+            (
+                "[engine]\nbusy_poll_us = 1000001",
+                "FILE: engine.busy_poll_us: 1000001 is out of range; want 0 to 1000000",
+            ),
+            (
+                "[engine]\nbusy_poll_budget = 0",
+                "FILE: engine.busy_poll_budget: 0 is out of range; want 1 to 1024",
             ),
             (
                 "[engine.timeouts]\necho = 0",

@@ -73,6 +73,7 @@ pub(crate) fn run(config: &Config) -> Result<(), RunError> {
     let umem_config =
         UmemConfig { frame_count: config.engine.frames, huge_pages: config.engine.huge_pages };
     let (umem, pool) = Umem::new(&umem_config)?;
+    tell_of_pages(config, &umem);
     let engine_config = config.engine_config();
     let engine = Arc::new(Engine::start(&engine_config, umem, pool)?);
     let rules = Rules::load(
@@ -86,7 +87,9 @@ pub(crate) fn run(config: &Config) -> Result<(), RunError> {
     if let Some(watch) = &mut watch {
         watch.look_until_settled();
     }
-    let ports = Arc::new(Ports::new(engine, config.gate.pin_dir.clone()));
+    let ports = Arc::new(
+        Ports::new(engine, config.gate.pin_dir.clone()).with_busy_poll(config.busy_poll()),
+    );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -151,6 +154,20 @@ async fn serve(config: &Config, daemon: Arc<Daemon>, watch: Option<Watch>) -> Re
     result?;
     local?;
     Ok(remote?)
+}
+
+/// Says which pages packet memory has got.
+fn tell_of_pages(config: &Config, umem: &Umem) {
+    let frames = umem.frame_count();
+    match (umem.huge_pages(), config.engine.huge_pages) {
+        (true, _) => tracing::info!(frames, "packet memory is made of huge pages"),
+        (false, false) => tracing::info!(frames, "packet memory is made of small pages"),
+        (false, true) => tracing::info!(
+            frames,
+            "packet memory is made of small pages: too few huge ones are free; \
+             `sluicectl doctor` says how many it takes"
+        ),
+    }
 }
 
 /// Takes away the gates below the configured directory. Returns how many there were.

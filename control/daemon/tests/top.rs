@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::{SLUICED, cores};
+use common::{SLUICED, cores, with_client};
 use serde_json::Value;
 use sluice_demo::push::push;
 use sluice_demo::stage::{Stage, StageOptions};
@@ -91,7 +91,9 @@ fn top_shows_what_goes_on_between_real_pods() {
     let rules: RuleSet = load(&[file], &LoadOptions::default()).unwrap().0;
     let options = StageOptions { cores: cores(), ..StageOptions::default() };
     let stage = Stage::start(Path::new(SLUICED), &rules, &options).unwrap();
-    let revision = push(&stage.socket(), &rules, "test").unwrap().revision;
+    push(&stage.socket(), &rules, "test").unwrap();
+    let status = with_client(&stage, async |client| client.status().await.unwrap());
+    let revision = status.revision;
     let (web, db) = (stage.seat_of("shop/web").unwrap(), stage.seat_of("shop/db").unwrap());
     let to = SocketAddr::new(db.addresses[0], 80);
     let _server = serve::tcp_echo(&db.namespace, to).unwrap();

@@ -65,7 +65,9 @@ pub enum StageError {
 pub struct StageOptions {
     /// The cores of `sluiced`'s workers.
     pub cores: Vec<usize>,
-    /// What the configuration says besides ports, paths and cores, as TOML.
+    /// What the configuration says of the engine besides cores, as lines of TOML.
+    pub engine: String,
+    /// What the configuration says besides the engine, ports and paths, as TOML.
     pub extra: String,
     /// Receive queues of every veth.
     pub queues: u32,
@@ -101,7 +103,8 @@ pub struct Stage {
 
 impl Default for StageOptions {
     fn default() -> Self {
-        Self { cores: vec![0], extra: "[rules]\nsource = \"api\"\n".into(), queues: 1 }
+        let extra = "[rules]\nsource = \"api\"\n".into();
+        Self { cores: vec![0], engine: String::new(), extra, queues: 1 }
     }
 }
 
@@ -198,9 +201,9 @@ impl Stage {
     fn write_config(&self, options: &StageOptions) -> Result<(), StageError> {
         let directory = self.directory.display();
         let mut text = format!(
-            "node_name = \"node-1\"\n\n[engine]\ncores = {:?}\n\n[gate]\npin_dir = \"{directory}/bpf\"\n\n\
+            "node_name = \"node-1\"\n\n[engine]\ncores = {:?}\n{}\n[gate]\npin_dir = \"{directory}/bpf\"\n\n\
              [control]\nsocket = \"{directory}/control.sock\"\nstate_dir = \"{directory}/state\"\n\n{}\n",
-            options.cores, options.extra
+            options.cores, options.engine, options.extra
         );
         for (interface, kind) in [("up0", "uplink"), ("sh0", "host")] {
             let _ = write!(text, "[[port]]\ninterface = \"{interface}\"\nkind = \"{kind}\"\n\n");

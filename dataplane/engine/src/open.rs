@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sluice_core::address::NetworkId;
 use sluice_xdp::{
-    Copying, Fallback, Gate, GateCounters, GateError, GateMode, Interface, InterfaceError,
-    QUEUES_MAX, QueueError, QueueReport, shell_word,
+    BusyPoll, Copying, Fallback, Gate, GateCounters, GateError, GateMode, Interface,
+    InterfaceError, QUEUES_MAX, QueueError, QueueReport, shell_word,
 };
 
 mod bind;
@@ -215,6 +215,7 @@ pub struct PortFacts {
 pub struct Ports {
     engine: Arc<Engine>,
     pin_dir: PathBuf,
+    busy_poll: Option<BusyPoll>,
     /// Whoever opens, closes or tends has it: one at a time, and it may take seconds.
     operation: Mutex<()>,
     /// Held for moments only, so that nobody who just looks waits for an operation.
@@ -236,7 +237,15 @@ impl Ports {
     /// No ports yet. Gates are pinned below `pin_dir`, which is on a BPF file system.
     #[must_use]
     pub fn new(engine: Arc<Engine>, pin_dir: PathBuf) -> Self {
-        Self { engine, pin_dir, operation: Mutex::default(), ports: Mutex::default() }
+        let (operation, ports) = Default::default();
+        Self { engine, pin_dir, busy_poll: None, operation, ports }
+    }
+
+    /// The same, with the queues of uplinks polled. Pods' ports are too many for a system call each
+    /// where nothing has come.
+    #[must_use]
+    pub fn with_busy_poll(self, busy_poll: Option<BusyPoll>) -> Self {
+        Self { busy_poll, ..self }
     }
 
     /// The engine that the ports belong to.

@@ -76,7 +76,7 @@ pub use link_watch::LinkWatch;
 pub use pool::FramePool;
 pub use privilege::{PrivilegeError, check_privileges};
 pub use queue::{
-    BATCH_LEN_MAX, Copying, FramesHeld, Queue, QueueConfig, QueueError, QueueReport,
+    BATCH_LEN_MAX, BusyPoll, Copying, FramesHeld, Queue, QueueConfig, QueueError, QueueReport,
     QueueStatistics, WhyCopied,
 };
 pub use shell::shell_word;

@@ -12,11 +12,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::time::{Duration, Instant};
 
 mod bind;
+mod busy_poll;
 mod error;
 mod gather;
 
 pub use bind::WhyCopied;
 use bind::{bind_patiently, released};
+pub use busy_poll::BusyPoll;
+use busy_poll::{Polling, is_polled};
 pub use error::QueueError;
 use gather::{Foreign, Gathering, index_of};
 
@@ -62,6 +65,8 @@ pub struct QueueConfig {
     /// Receive and send packets that are longer than a frame, in chained ones (`XDP_USE_SG`; Linux
     /// 6.6). Without it the kernel drops them on receive.
     pub chains: bool,
+    /// Whether the driver's work is done when the queue is asked, in place of interrupts.
+    pub busy_poll: Option<BusyPoll>,
 }
 
 impl Default for QueueConfig {
@@ -72,6 +77,7 @@ impl Default for QueueConfig {
             copying: Copying::IfNeeded,
             receive_only: false,
             chains: false,
+            busy_poll: None,
         }
     }
 }
@@ -113,6 +119,10 @@ pub struct QueueReport {
     pub zero_copy: bool,
     /// Why it copies though it would have done without.
     pub why_copied: Option<WhyCopied>,
+    /// How it is to be polled, if it is.
+    pub busy_poll: Option<BusyPoll>,
+    /// Whether the kernel knows what to poll; otherwise interrupts tell of frames all the same.
+    pub polled: bool,
     /// The kernel's counters; `None` if it does not tell them.
     pub statistics: Option<QueueStatistics>,
 }
@@ -128,6 +138,7 @@ pub struct Queue {
     queue_id: u32,
     zero_copy: bool,
     why_copied: Option<WhyCopied>,
+    polling: Polling,
     held: FramesHeld,
     foreign_descriptors: u64,
     gathering: Gathering,
@@ -180,6 +191,10 @@ impl Queue {
             refused(source)
         })?;
         let zero_copy = socket.zero_copy().map_err(refused)?;
+        let polling = match config.busy_poll {
+            Some(busy_poll) => busy_poll.begin(&socket, name, queue_id)?,
+            None => Polling::Off,
+        };
         let owner = region.new_owner();
         Ok(Self {
             socket,
@@ -191,6 +206,7 @@ impl Queue {
             queue_id,
             zero_copy,
             why_copied,
+            polling,
             held: FramesHeld::default(),
             foreign_descriptors: 0,
             gathering: Gathering::new(region, owner),
@@ -198,9 +214,28 @@ impl Queue {
     }
 
     /// Appends received frames to `out`, in the order of arrival; tells how many. Reads at most `max`
-    /// chunks: a packet of which there is more to come is kept until it is complete.
+    /// chunks: a packet of which there is more to come is kept until it is complete. A queue that is
+    /// polled and has nothing polls once, which is a system call.
     #[inline]
     pub fn receive(&mut self, out: &mut Vec<Frame>, max: usize) -> usize {
+        let frames = self.take_received(out, max);
+        match self.polling {
+            Polling::Off => frames,
+            Polling::Unknown if frames == 0 => 0,
+            Polling::Unknown => {
+                self.polling = Polling::after_a_frame(&self.socket);
+                frames
+            }
+            Polling::On if frames > 0 => frames,
+            Polling::On => {
+                self.socket.wake_rx();
+                self.take_received(out, max)
+            }
+        }
+    }
+
+    #[inline]
+    fn take_received(&mut self, out: &mut Vec<Frame>, max: usize) -> usize {
         let Self { socket, gathering, .. } = self;
         let (mut frames, mut chunks, mut foreign) = (0, 0, 0);
         let max = u32::try_from(max).unwrap_or(u32::MAX).min(self.config.ring_size);
@@ -308,7 +343,9 @@ impl Queue {
         }
         let mut waiting = self.socket.tx_waiting();
         for _ in 0..KICK_CALLS_MAX {
-            if waiting == 0 || !self.socket.tx_needs_wakeup() {
+            // Where interrupts give way to polls, nobody else finishes what is on the ring.
+            let wanted = self.polling == Polling::On || self.socket.tx_needs_wakeup();
+            if waiting == 0 || !wanted {
                 break;
             }
             let outcome = self.socket.wake_tx();
@@ -409,13 +446,15 @@ impl Queue {
         })
     }
 
-    /// How it runs. One system call.
+    /// How it runs. A few system calls.
     #[must_use]
     pub fn report(&self) -> QueueReport {
         QueueReport {
             queue_id: self.queue_id,
             zero_copy: self.zero_copy,
             why_copied: self.why_copied,
+            busy_poll: self.config.busy_poll,
+            polled: self.config.busy_poll.is_some() && is_polled(&self.socket),
             statistics: self.statistics().ok(),
         }
     }

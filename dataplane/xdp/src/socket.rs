@@ -303,6 +303,21 @@ impl Socket {
         self.option(libc::XDP_STATISTICS)
     }
 
+    /// Reads an option of sockets in general.
+    pub(crate) fn general_option(&self, name: libc::c_int) -> io::Result<libc::c_int> {
+        self.option_of(libc::SOL_SOCKET, name)
+    }
+
+    /// Sets an option of sockets in general.
+    pub(crate) fn set_option(&self, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+        let length = libc::socklen_t::try_from(size_of_val(&value)).unwrap_or(0);
+        // SAFETY: the kernel reads `length` bytes of `value`, which lives through the call.
+        let result = unsafe {
+            libc::setsockopt(self.fd, libc::SOL_SOCKET, name, (&raw const value).cast(), length)
+        };
+        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the descriptor is open as long as `self` lives.
         unsafe { BorrowedFd::borrow_raw(self.fd) }
@@ -310,13 +325,16 @@ impl Socket {
 
     /// Reads a socket option whose value is a structure of plain integers.
     fn option<T: PlainIntegers>(&self, name: libc::c_int) -> io::Result<T> {
+        self.option_of(libc::SOL_XDP, name)
+    }
+
+    fn option_of<T: PlainIntegers>(&self, level: libc::c_int, name: libc::c_int) -> io::Result<T> {
         // SAFETY: `T` consists of integers only, for which zero is a value.
         let mut value: T = unsafe { std::mem::zeroed() };
         let mut length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or(0);
         // SAFETY: the kernel writes at most `length` bytes to `value`, both of which are ours.
-        let result = unsafe {
-            libc::getsockopt(self.fd, libc::SOL_XDP, name, (&raw mut value).cast(), &mut length)
-        };
+        let result =
+            unsafe { libc::getsockopt(self.fd, level, name, (&raw mut value).cast(), &mut length) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(value) }
     }
 }
@@ -341,6 +359,7 @@ impl Drop for Socket {
 
 /// Option values for which any bit pattern is valid.
 trait PlainIntegers: Copy {}
+impl PlainIntegers for libc::c_int {}
 impl PlainIntegers for libc::xdp_options {}
 impl PlainIntegers for libc::xdp_statistics {}
 

@@ -8,7 +8,8 @@ use std::time::Instant;
 use common::{Bed, NODE_MAC, PATIENCE, POD_MAC, receive, test_packet, udp_packet};
 use sluice_lab::{root_or_skip, wait_until};
 use sluice_xdp::{
-    Copying, FramePool, GateRole, Interface, Queue, QueueConfig, QueueError, Umem, WhyCopied,
+    BusyPoll, Copying, FramePool, GateRole, Interface, Queue, QueueConfig, QueueError, Umem,
+    WhyCopied,
 };
 
 /// Every frame is in a pool or with the kernel.
@@ -214,6 +215,57 @@ fn zero_copy_that_a_driver_lacks_is_told_or_refused() {
     let demanded = bind(Copying::Always).unwrap();
     assert_eq!((demanded.zero_copy(), demanded.why_copied()), (false, None));
     demanded.close(&mut pool);
+}
+
+#[test]
+fn a_queue_that_is_polled_receives_and_sends() {
+    if !root_or_skip() {
+        return;
+    }
+    let bed = Bed::new("polled", 1);
+    let mut gate = bed.attach(GateRole::Steer).unwrap();
+    let (umem, mut pool) = Umem::in_memory(512).unwrap();
+    let interface = bed.interface();
+    // More frames a poll than anybody may have who is not privileged.
+    let busy_poll = Some(BusyPoll { microseconds: 20, budget: 128 });
+    let config =
+        QueueConfig { ring_size: 256, fill_frames_max: 128, busy_poll, ..QueueConfig::default() };
+    let bound = bed.node.run(|| Queue::bind(&umem, &interface, 0, &config)).unwrap();
+    let mut queue = bound.unwrap();
+    assert_eq!(queue.report().busy_poll, busy_poll);
+    queue.refill(&mut pool);
+    gate.connect(0, &queue).unwrap();
+    let mut sender = bed.sender();
+    for round in 0..3 {
+        let sent: Vec<_> = (0..40).map(|n| test_packet(round * 100 + n, 200)).collect();
+        sent.iter().for_each(|packet| sender.send(packet));
+        assert!(receive(&mut queue, &mut pool, 40) == sent, "round {round}");
+    }
+    let to = "10.0.0.1:7000".parse().unwrap();
+    let listener = bed.pod.run(|| UdpSocket::bind(to).unwrap()).unwrap();
+    listener.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut frame = pool.take().unwrap();
+    let from = "10.0.0.2:7001".parse().unwrap();
+    assert!(frame.copy_from(&udp_packet((POD_MAC, NODE_MAC), from, to, b"polled")));
+    assert_eq!(queue.send(&mut vec![frame]), 1);
+    queue.kick().unwrap();
+    let mut body = [0; 16];
+    assert_eq!(listener.recv_from(&mut body).unwrap(), (6, from));
+    queue.close(&mut pool);
+    assert_census(&umem, &[&pool], &[]);
+}
+
+#[test]
+fn a_refusal_to_poll_names_what_is_refused() {
+    let refused = QueueError::NoBusyPoll {
+        interface: "eth1".to_owned(),
+        queue_id: 3,
+        option: "SO_PREFER_BUSY_POLL",
+        source: std::io::Error::from_raw_os_error(92),
+    };
+    let text = refused.to_string();
+    assert!(text.starts_with("queue 3 of eth1 cannot be polled: SO_PREFER_BUSY_POLL: "), "{text}");
+    assert!(text.contains("Linux 5.11"), "{text}");
 }
 
 #[test]

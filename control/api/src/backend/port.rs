@@ -119,6 +119,10 @@ pub struct QueueState {
     pub zero_copy: bool,
     /// Why frames are copied, if that was not asked for.
     pub why_copied: Option<String>,
+    /// The microseconds of its busy polling; 0 where interrupts tell of frames.
+    pub busy_poll_us: u32,
+    /// Whether the kernel knows what to poll for it.
+    pub polled: bool,
     /// What the kernel has counted since the socket was bound, if it tells.
     pub statistics: Option<QueueStatistics>,
 }

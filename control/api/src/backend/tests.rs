@@ -36,6 +36,8 @@ fn a_port_is_one_flat_object() {
             worker: 1,
             zero_copy: true,
             why_copied: None,
+            busy_poll_us: 20,
+            polled: true,
             statistics: Some(QueueStatistics {
                 rx_ring_full: 3,
                 foreign_descriptors: 5,
@@ -51,7 +53,8 @@ fn a_port_is_one_flat_object() {
         "fallback": "drop", "node_addresses": [], "driver": "veth", "gate_mode": "native",
         "mode": "zero-copy", "workers": [1], "priority_tags": false, "why_generic": null,
         "queues": [{
-            "queue": 0, "worker": 1, "zero_copy": true, "why_copied": null,
+            "queue": 0, "worker": 1, "zero_copy": true, "why_copied": null, "busy_poll_us": 20,
+            "polled": true,
             "statistics": {
                 "rx_dropped": 0, "rx_ring_full": 3, "rx_fill_ring_empty": 0,
                 "rx_invalid_descriptors": 0, "tx_invalid_descriptors": 0, "tx_ring_empty": 0,

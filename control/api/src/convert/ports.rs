@@ -107,6 +107,8 @@ fn queue_to_wire(queue: QueueState) -> wire::QueueState {
         worker: queue.worker,
         zero_copy: queue.zero_copy,
         why_copied: queue.why_copied,
+        busy_poll_us: queue.busy_poll_us,
+        polled: queue.polled,
         statistics: queue.statistics.map(statistics),
     }
 }
@@ -126,6 +128,8 @@ fn queue(queue: wire::QueueState) -> QueueState {
         worker: queue.worker,
         zero_copy: queue.zero_copy,
         why_copied: queue.why_copied,
+        busy_poll_us: queue.busy_poll_us,
+        polled: queue.polled,
         statistics: queue.statistics.map(statistics),
     }
 }

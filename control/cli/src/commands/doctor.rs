@@ -11,6 +11,7 @@ mod machine;
 mod nic;
 mod offloads;
 mod place;
+mod polling;
 
 use std::io;
 

@@ -73,7 +73,8 @@ impl Ports {
         let config = queue_config(&request.kind);
         self.check_frames(&interface, &config)?;
         let copying = request.mode.copying(gate.mode());
-        let config = QueueConfig { copying, chains: needs_chains(&interface), ..config };
+        let busy_poll = self.busy_poll.filter(|_| request.kind == PortKind::Uplink);
+        let config = QueueConfig { copying, chains: needs_chains(&interface), busy_poll, ..config };
         if !gate.adopted() {
             let added = count.saturating_sub(gate.interface().rx_queue_count());
             gate.set_added_queues(u16::try_from(added).unwrap_or(u16::MAX))?;

@@ -90,6 +90,21 @@ pub enum QueueError {
         /// What the driver lacks.
         why: WhyCopied,
     },
+    /// Busy polling was demanded and is not to be had.
+    #[error(
+        "queue {queue_id} of {interface} cannot be polled: {option}: {source}; that needs Linux 5.11 \
+         or newer with CONFIG_NET_RX_BUSY_POLL, and CAP_NET_ADMIN: have them, or do without busy polling"
+    )]
+    NoBusyPoll {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue_id: u32,
+        /// The socket option that is refused.
+        option: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
     /// Any other refusal by the kernel.
     #[error(
         "AF_XDP socket on queue {queue_id} of {interface} failed: {source}; check that the kernel \

@@ -217,6 +217,8 @@ impl Backend for Fake {
             worker: number,
             zero_copy: number == 1,
             why_copied: (number == 0).then(|| "the driver offers no zero-copy".into()),
+            busy_poll_us: number * 20,
+            polled: number == 1,
             statistics: Some(QueueStatistics {
                 rx_ring_full: 7,
                 foreign_descriptors: 5,

@@ -11,6 +11,7 @@ use sluice_xdp::{
 
 use super::machine::{Bpffs, Daemon, HugePages, Machine, Port, Rights, Role, Sockets};
 use super::nic::{Nic, Owner, Program};
+use super::polling::Deferral;
 use crate::args::Connection;
 use crate::failure::Failure;
 
@@ -59,6 +60,7 @@ pub(super) fn nic(link: &Link, machine: &Machine) -> Nic {
         sockets: XdpSocket::all().ok().map(mine),
         node: topology.device_node(bus_address),
         interrupts: topology.interrupts(bus_address),
+        deferral: deferral(link),
         driver,
     }
 }
@@ -99,6 +101,8 @@ fn port(state: PortState) -> (String, Port) {
         PortKind::Uplink => Role::Uplink,
         PortKind::Host => Role::Host,
     };
+    let polled = state.queues.iter().filter(|queue| queue.busy_poll_us > 0);
+    let polled = polled.map(|queue| (queue.queue, queue.polled)).collect();
     let sockets = state.queues.into_iter().map(|queue| (queue.queue, queue.why_copied));
     let port = Port {
         role,
@@ -106,8 +110,18 @@ fn port(state: PortState) -> (String, Port) {
         waiting: state.waiting,
         why_generic: state.why_generic,
         sockets: sockets.collect(),
+        polled,
     };
     (state.spec.interface, port)
+}
+
+/// From sysfs, if that shows this network namespace.
+fn deferral(link: &Link) -> Option<Deferral> {
+    let place = Path::new("/sys/class/net").join(&link.name);
+    let number = |file: &str| fs::read_to_string(place.join(file)).ok()?.trim().parse::<u64>().ok();
+    number("ifindex").filter(|index| *index == u64::from(link.index))?;
+    let polls = u32::try_from(number("napi_defer_hard_irqs")?).ok()?;
+    Some(Deferral { polls, nanoseconds: number("gro_flush_timeout")? })
 }
 
 fn sockets() -> Sockets {

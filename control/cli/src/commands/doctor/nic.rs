@@ -12,7 +12,8 @@ use super::drivers::{expected, halves_queues};
 use super::finding::{Finding, list};
 use super::kernel::MULTI_BUFFER_SOCKETS;
 use super::machine::{Machine, Port, Role};
-use super::{offloads, place};
+use super::polling::Deferral;
+use super::{offloads, place, polling};
 
 /// What to do where a driver has too many queues and no way to set their number.
 const FEWER: &str = "a parameter of the driver's module, or another NIC";
@@ -38,6 +39,8 @@ pub(super) struct Nic {
     pub(super) sockets: Option<Vec<XdpSocket>>,
     pub(super) node: Option<u32>,
     pub(super) interrupts: Vec<Interrupt>,
+    /// How long interrupts give way to polls.
+    pub(super) deferral: Option<Deferral>,
 }
 
 /// An XDP program that the interface runs.
@@ -104,6 +107,7 @@ pub(super) fn check(nic: &Nic, machine: &Machine) -> Vec<Finding> {
     findings.extend(offloads::check(nic, port));
     findings.extend(promiscuity(nic, port));
     findings.extend(place::check(nic, machine));
+    findings.extend(polling::check(nic, port));
     findings
 }
 

@@ -125,6 +125,7 @@ fn a_port_whose_interface_is_away_waits_for_it() {
         waiting: None,
         why_generic: None,
         sockets: BTreeMap::new(),
+        polled: BTreeMap::new(),
     };
     let ports = ["eth1", "eth2", "-x;y"].map(|name| (name.to_owned(), port())).into();
     let machine = Machine { daemon: Ok(Daemon { ports, cores: Vec::new() }), ..sound() };

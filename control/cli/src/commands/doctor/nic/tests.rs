@@ -27,7 +27,14 @@ fn machine() -> Machine {
 /// An open uplink without copies on its four queues.
 fn port() -> Port {
     let sockets = (0..4).map(|queue| (queue, None)).collect();
-    Port { role: Role::Uplink, tagged: false, waiting: None, why_generic: None, sockets }
+    Port {
+        role: Role::Uplink,
+        tagged: false,
+        waiting: None,
+        why_generic: None,
+        sockets,
+        polled: BTreeMap::new(),
+    }
 }
 
 /// The same machine with another port on `eth1`.
@@ -84,6 +91,7 @@ fn sound() -> Nic {
         sockets: Some((0..4).map(socket).collect()),
         node: Some(1),
         interrupts: (0..4).map(interrupt).collect(),
+        deferral: Some(Deferral { polls: 0, nanoseconds: 0 }),
     }
 }
 
