@@ -131,3 +131,21 @@ fn traffic(it: Option<wire::Traffic>) -> Traffic {
         drops: it.drops.into_iter().map(drop).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_of_another_version_is_not_taken_for_cycles() {
+        let of_unit = |unit| {
+            let sample = Some(wire::Sample { unit, ..wire::Sample::default() });
+            let workers = vec![wire::WorkerWork { sample, ..wire::WorkerWork::default() }];
+            from_wire(wire::CountersResponse { workers, ..wire::CountersResponse::default() })
+        };
+        assert!(of_unit(wire::CycleUnit::Nanoseconds.into()).is_ok());
+        assert_eq!(of_unit(3).unwrap_err(), "stages are measured in unit 3, which is unknown here");
+        // A daemon that is older says nothing of its workers.
+        assert_eq!(from_wire(wire::CountersResponse::default()), Ok(Counters::default()));
+    }
+}
