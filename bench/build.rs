@@ -5,8 +5,9 @@ use std::process::Command;
 
 fn main() -> Result<(), String> {
     println!("cargo::rerun-if-env-changed=CLANG");
+    println!("cargo::rerun-if-changed=bpf/load.h");
     let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("cargo did not set OUT_DIR")?);
-    for name in ["load.bpf", "peers.bpf"] {
+    for name in ["load.bpf", "peers.bpf", "sink.bpf"] {
         compile(Path::new("bpf").join(name).with_extension("bpf.c"), &out.join(name))?;
     }
     Ok(())

@@ -6,12 +6,26 @@ mod report;
 pub(crate) use report::Report;
 use report::{Machine, Row};
 
-use crate::metric::{Effort, Metric};
+use crate::metric::{Effort, Metric, Remarks};
 use crate::metrics;
 use crate::rig::BenchError;
 
 /// Sluice's figure and the peer's, of one round.
 type Sample = (f64, f64);
+
+/// All rounds of a metric, and what they had to say.
+#[derive(Default)]
+pub(crate) struct Measured {
+    samples: Vec<Sample>,
+    remarks: Remarks,
+}
+
+#[cfg(test)]
+impl Measured {
+    fn of(samples: Vec<Sample>) -> Self {
+        Self { samples, ..Self::default() }
+    }
+}
 
 /// Measures all metrics, or those of one name. What cannot be measured is in the report, too.
 ///
@@ -45,7 +59,7 @@ pub(crate) fn run(effort: Effort, only: Option<&str>) -> Result<Report, BenchErr
 fn measure_apart(
     metric: &Metric,
     effort: Effort,
-) -> Result<Result<Vec<Sample>, BenchError>, BenchError> {
+) -> Result<Result<Measured, BenchError>, BenchError> {
     std::thread::scope(|scope| {
         let builder = std::thread::Builder::new().name(metric.name.to_owned());
         let thread = builder
@@ -56,7 +70,7 @@ fn measure_apart(
     })
 }
 
-fn measure(metric: &Metric, effort: Effort) -> Result<Vec<Sample>, BenchError> {
+fn measure(metric: &Metric, effort: Effort) -> Result<Measured, BenchError> {
     let mut pair = (metric.prepare)(effort)?;
     let rounds = metric.rounds(effort);
     let mut samples = Vec::with_capacity(rounds);
@@ -80,5 +94,6 @@ fn measure(metric: &Metric, effort: Effort) -> Result<Vec<Sample>, BenchError> {
         );
         samples.push(sample);
     }
-    Ok(samples)
+    let remarks = pair.remarks.take();
+    Ok(Measured { samples, remarks })
 }

@@ -1,10 +1,10 @@
 //! Puts Sluice and its peers side by side, in turn and in one run.
 //!
 //! `sluice-bench compare` prints a table or JSON: for each metric what Sluice did, what the peer
-//! did in the same run, their ratio and its confidence interval. `sluice-bench loss` counts
-//! frames at a rate below saturation, `sluice-bench flood` floods with SYNs while connections
-//! work, `sluice-bench commit` times a change of rules. All but the last need root, and work in
-//! namespaces of their own.
+//! did in the same run, their ratio and its confidence interval. `sluice-bench load` sends a load
+//! of one's own choice through Sluice, `sluice-bench loss` counts frames at a rate below
+//! saturation, `sluice-bench flood` floods with SYNs while connections work, `sluice-bench commit`
+//! times a change of rules. All but the last need root, and work in namespaces of their own.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -17,6 +17,7 @@ mod commit;
 mod compare;
 mod flood;
 mod flows;
+mod load;
 mod metric;
 mod metrics;
 mod numbers;
@@ -29,12 +30,13 @@ mod traffic;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::metric::Effort;
 use crate::rig::BenchError;
-use crate::traffic::Load;
+use crate::traffic::{Family, Load, Sizes};
 
 /// Measures Sluice beside its peers.
 #[derive(Debug, Parser)]
@@ -72,6 +74,24 @@ enum Command {
         #[arg(long, default_value_t = 100_000)]
         rate: u32,
     },
+    /// Sends a load through Sluice and prints what was sent, received and lost, and the rate.
+    Load {
+        /// Bytes of a frame with its check sequence, 64 to 1518; or imix.
+        #[arg(long, default_value = "64")]
+        sizes: Sizes,
+        /// Flows, which take turns.
+        #[arg(long, default_value_t = 1000)]
+        flows: u32,
+        /// The IP version.
+        #[arg(long, value_enum, default_value_t = Family::V4)]
+        family: Family,
+        /// Frames a second; without it as many as the next veth takes.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+        rate: Option<u32>,
+        /// For how long.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
+        seconds: u64,
+    },
     /// Sends a number of frames at a rate below saturation and counts what arrives.
     Loss {
         /// Frames to send.
@@ -96,6 +116,11 @@ fn main() -> ExitCode {
         }
         Command::Commit => commit::run().map(|()| ExitCode::SUCCESS),
         Command::Flood { sources, rate } => flood(sources, rate),
+        Command::Load { sizes, flows, family, rate, seconds } => {
+            load::described(sizes, flows, family, rate)
+                .and_then(|load| load::run(&load, Duration::from_secs(seconds)))
+                .map(|_| ExitCode::SUCCESS)
+        }
         Command::Loss { frames, rate } => loss(frames, rate),
     };
     match result {
@@ -134,14 +159,8 @@ fn flood(sources: u32, rate: u32) -> Result<ExitCode, BenchError> {
 }
 
 fn loss(frames: u64, rate: u32) -> Result<ExitCode, BenchError> {
-    let rig = rig::Rig::new()?;
-    let sluice = rig::Sluice::start(&rig, 1)?;
-    let (sent, received) = rig.paced(&sluice, Load::Paced { frames, rate })?;
-    // The cable itself drops what its receiver's softirq has no time for; that is before Sluice.
-    let arrived = sluice.arrived()?;
-    println!(
-        "{sent} frames sent at {rate} a second, {arrived} arrived at Sluice, {received} left it"
-    );
-    println!("{}", sluice.account());
-    Ok(if arrived == received { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let load = Load { rate: Some(rate), frames: Some(frames), ..Load::default() };
+    // A load of so many frames takes its own time.
+    let all_left = load::run(&load, Duration::ZERO)?;
+    Ok(if all_left { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

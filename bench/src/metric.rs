@@ -1,8 +1,12 @@
 //! What a metric is: one thing that Sluice and a peer both do, measured a round at a time.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use serde::Serialize;
 
 use crate::rig::BenchError;
+use crate::traffic::Times;
 
 /// Something that is measured on both sides.
 pub(crate) struct Metric {
@@ -26,6 +30,18 @@ pub(crate) struct Metric {
 pub(crate) struct Pair {
     pub(crate) sluice: Round,
     pub(crate) peer: Round,
+    pub(crate) remarks: Rc<RefCell<Remarks>>,
+}
+
+/// What the rounds have to say beside their figures.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Remarks {
+    /// Under what conditions the figures came about, where they say so.
+    pub(crate) note: Option<String>,
+    /// Whether those were other than what is promised speaks of, so that nothing is kept by them.
+    pub(crate) falls_short: bool,
+    /// How long Sluice's frames were under way, and the peer's.
+    pub(crate) times: Option<[Times; 2]>,
 }
 
 /// Runs one side for a round and returns its figure.
@@ -46,6 +62,9 @@ pub(crate) enum Unit {
     /// Nanoseconds a packet, look-up or insertion.
     #[serde(rename = "ns")]
     Nanoseconds,
+    /// Microseconds.
+    #[serde(rename = "us")]
+    Microseconds,
     /// Milliseconds.
     #[serde(rename = "ms")]
     Milliseconds,
@@ -72,6 +91,7 @@ impl Unit {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Nanoseconds => "ns",
+            Self::Microseconds => "us",
             Self::Milliseconds => "ms",
             Self::Mebibytes => "MiB",
             Self::PacketsPerSecond => "packets/s",
@@ -80,18 +100,23 @@ impl Unit {
 
     /// Whether `value` is as good as `bound` or better.
     pub(crate) fn meets(self, value: f64, bound: f64) -> bool {
-        match self {
-            Self::Nanoseconds | Self::Milliseconds | Self::Mebibytes => value <= bound,
-            Self::PacketsPerSecond => value >= bound,
-        }
+        if self.is_rate() { value >= bound } else { value <= bound }
     }
 
     /// The sign that a bound is written with.
     pub(crate) fn sign(self) -> &'static str {
-        match self {
-            Self::Nanoseconds | Self::Milliseconds | Self::Mebibytes => "<=",
-            Self::PacketsPerSecond => ">=",
-        }
+        if self.is_rate() { ">=" } else { "<=" }
+    }
+
+    /// Whether more is better.
+    pub(crate) fn is_rate(self) -> bool {
+        self == Self::PacketsPerSecond
+    }
+}
+
+impl Pair {
+    pub(crate) fn new(sluice: Round, peer: Round) -> Self {
+        Self { sluice, peer, remarks: Rc::default() }
     }
 }
 

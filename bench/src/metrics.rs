@@ -1,11 +1,14 @@
 //! All metrics, in the order in which they are measured.
 
+mod beginnings;
 mod changes;
 mod connections;
 mod forward;
+mod latency;
 mod prefixes;
 mod rules;
 mod verdict;
+mod workers;
 
 use crate::metric::Metric;
 
@@ -18,6 +21,9 @@ pub(crate) fn all() -> Vec<Metric> {
         rules::metrics(),
         changes::metrics(),
         forward::metrics(),
+        beginnings::metrics(),
+        latency::metrics(),
+        workers::metrics(),
     ]
     .into_iter()
     .flatten()

@@ -2,6 +2,7 @@
 
 pub(crate) mod dpdk;
 pub(crate) mod ebpf;
+pub(crate) mod ovs;
 pub(crate) mod testpmd;
 
 use crate::rig::BenchError;

@@ -232,6 +232,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compare::Measured;
     use crate::compare::report::Machine;
     use crate::metric::{Metric, Unit};
 
@@ -249,8 +250,8 @@ mod tests {
         let slow = metric("slow", Unit::PacketsPerSecond, 2.0);
         let missing = BenchError::Missing("install it".to_owned());
         let rows = vec![
-            Row::new(&fast, Ok(vec![(1.0, 100.0), (2.0, 100.0)])),
-            Row::new(&slow, Ok(vec![(1e6, 1e6)])),
+            Row::new(&fast, Ok(Measured::of(vec![(1.0, 100.0), (2.0, 100.0)]))),
+            Row::new(&slow, Ok(Measured::of(vec![(1e6, 1e6)]))),
             Row::new(&slow, Err(missing)),
         ];
         Report { machine: Machine::here(), metrics: rows }

@@ -4,10 +4,11 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::Sample;
+use super::{Measured, Sample};
 use crate::metric::{Metric, Unit};
 use crate::rig::BenchError;
 use crate::statistics::{interval, median, quantile};
+use crate::traffic::Times;
 
 /// A run's result.
 #[derive(Debug, Serialize)]
@@ -61,6 +62,11 @@ pub(crate) struct Row {
     pub(crate) met: Option<bool>,
     /// Every round, Sluice first.
     pub(crate) rounds: Vec<Sample>,
+    /// Under what conditions, where the metric says so.
+    pub(crate) note: Option<String>,
+    /// How long Sluice's frames were under way, and the peer's.
+    #[serde(skip)]
+    pub(crate) times: Option<[Times; 2]>,
     /// Why nothing was measured.
     pub(crate) error: Option<String>,
     /// Whether that is more than a peer that is not installed.
@@ -76,12 +82,12 @@ impl Report {
 }
 
 impl Row {
-    pub(crate) fn new(metric: &Metric, measured: Result<Vec<Sample>, BenchError>) -> Self {
+    pub(crate) fn new(metric: &Metric, measured: Result<Measured, BenchError>) -> Self {
         let &Metric { name, peer, unit, target, limit, .. } = metric;
         let failed = measured.as_ref().is_err_and(|error| !matches!(error, BenchError::Missing(_)));
-        let (samples, error) = match measured {
-            Ok(samples) => (samples, None),
-            Err(error) => (Vec::new(), Some(error.to_string())),
+        let (Measured { samples, remarks }, error) = match measured {
+            Ok(measured) => (measured, None),
+            Err(error) => (Measured::default(), Some(error.to_string())),
         };
         let column = |value: fn(&Sample) -> f64| samples.iter().map(value).collect::<Vec<_>>();
         let (ours, peers) = (column(|it| it.0), column(|it| it.1));
@@ -90,7 +96,8 @@ impl Row {
         let quartiles = |of: &[f64]| (quantile(of, 0.25), quantile(of, 0.75));
         let (ratio, (low, high)) = (median(&ratios), interval(&ratios));
         let as_promised = |value, bound: Option<f64>| bound.is_none_or(|it| unit.meets(value, it));
-        let met = as_promised(ratio, target) && as_promised(median(&ours), limit);
+        let met =
+            as_promised(ratio, target) && as_promised(median(&ours), limit) && !remarks.falls_short;
         Self {
             name,
             sluice: measured.then(|| median(&ours)),
@@ -106,6 +113,8 @@ impl Row {
             limit,
             met: (measured && target.or(limit).is_some()).then_some(met),
             rounds: samples,
+            note: remarks.note,
+            times: remarks.times,
             error,
             failed,
         }
@@ -194,8 +203,16 @@ impl fmt::Display for Row {
 }
 
 impl Row {
-    /// What is promised and whether it is kept, for people.
+    /// What is promised and whether it is kept, and the note, for people.
     pub(crate) fn promise(&self) -> String {
+        match (self.bounds(), &self.note) {
+            (promise, None) => promise,
+            (promise, Some(note)) if promise.is_empty() => note.clone(),
+            (promise, Some(note)) => format!("{promise} ({note})"),
+        }
+    }
+
+    fn bounds(&self) -> String {
         let sign = self.unit.sign();
         let ratio = self.target.map(|target| format!("ratio {sign} {}", short(target)));
         let own = self.limit.map(|it| format!("{sign} {} {}", short(it), self.unit.name()));
@@ -224,6 +241,7 @@ pub(crate) fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::Remarks;
 
     fn metric(unit: Unit, target: Option<f64>, limit: Option<f64>) -> Metric {
         Metric {
@@ -238,9 +256,23 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_kept_under_other_conditions_than_were_promised() {
+        let remarks = Remarks {
+            note: Some("half of it".to_owned()),
+            falls_short: true,
+            ..Remarks::default()
+        };
+        let samples = vec![(1.0, 1.0)];
+        let metric = metric(Unit::PacketsPerSecond, Some(0.9), None);
+        let row = Row::new(&metric, Ok(Measured { samples, remarks }));
+        assert_eq!((row.met, row.failed), (Some(false), false));
+        assert_eq!(row.promise(), "ratio >= 0.900: MISSED (half of it)");
+    }
+
+    #[test]
     fn a_row_is_the_median_of_its_rounds() {
         let samples = vec![(1.0, 2.0), (9.0, 3.0), (4.0, 4.0)];
-        let row = Row::new(&metric(Unit::PacketsPerSecond, Some(0.5), None), Ok(samples));
+        let row = Row::new(&metric(Unit::PacketsPerSecond, Some(0.5), None), Ok(Measured::of(samples)));
         assert_eq!((row.sluice, row.peer_value), (Some(4.0), Some(3.0)));
         assert_eq!((row.ratio, row.low, row.high), (Some(1.0), Some(0.5), Some(3.0)));
         assert_eq!((row.met, row.error), (Some(true), None));
@@ -250,7 +282,7 @@ mod tests {
     fn a_promise_is_kept_by_the_ratio_and_by_the_figure() {
         let met = |target, limit| {
             let metric = metric(Unit::Nanoseconds, target, limit);
-            Row::new(&metric, Ok(vec![(10.0, 100.0)])).met
+            Row::new(&metric, Ok(Measured::of(vec![(10.0, 100.0)]))).met
         };
         assert_eq!(met(None, None), None);
         assert_eq!(met(Some(0.1), None), Some(true));

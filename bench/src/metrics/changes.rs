@@ -1,5 +1,6 @@
 //! Rules that change: how long one change takes, and what a thousand a second cost the packets.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -19,15 +20,18 @@ use sluice_policy::model::{
 use sluice_policy::oracle::generate::many_blocks;
 use sluice_xdp::Umem;
 
-use crate::metric::{Effort, Metric, Pair, Unit};
+use crate::metric::{Effort, Metric, Pair, Remarks, Unit};
 use crate::peers::installed;
-use crate::rig::{BenchError, Rig, SEND_CORE, Sluice, rule_set};
+use crate::rig::{BenchError, Rig, SEND_CORE, Setup, Sluice, rule_set};
 use crate::statistics::quantile;
+use crate::traffic::Load;
 
 /// Blocks that rules speak of.
 const BLOCKS: u32 = 100_000;
 /// Changes a second beside packets.
 const RATE: u32 = 1000;
+/// The part of them that has to come about in every round; with less a promise is not kept.
+const ENOUGH: f64 = 0.9;
 /// Policies of the table that changes beside packets.
 const POLICIES: u32 = 10_000;
 
@@ -82,10 +86,10 @@ fn one_change(effort: Effort) -> Result<Pair, BenchError> {
     let limits = Limits { changes_max: 1000, time: Duration::from_secs(effort.choose(1, 4)) };
     let mut nft = NftSet::new()?;
     let mut sluice = Changing::new()?;
-    Ok(Pair {
-        sluice: Box::new(move || limits.p99(|_| sluice.change())),
-        peer: Box::new(move || limits.p99(|_| nft.change())),
-    })
+    Ok(Pair::new(
+        Box::new(move || limits.p99(|_| sluice.change())),
+        Box::new(move || limits.p99(|_| nft.change())),
+    ))
 }
 
 /// Sluice's engine without ports, and its compiler.
@@ -175,28 +179,38 @@ impl NftSet {
 fn beside_packets(effort: Effort) -> Result<Pair, BenchError> {
     let time = Duration::from_secs(effort.choose(1, 3));
     let rig = Rig::new().map(Rc::new)?;
-    let quiet = Rc::clone(&rig);
-    let peer = move || quiet.throughput(&Sluice::start(&quiet, POLICIES)?, time);
-    let compiler = Compiler::with(rule_set(POLICIES)?, &CompileOptions::default(), 1);
+    let setup = Setup::with_policies(POLICIES);
+    let compiler = Compiler::with(rule_set(&setup)?, &CompileOptions::default(), 1);
     let mut coming = ComingAndGoing { compiler: compiler.map_err(refused)?, revision: 1 };
+    let quiet = Rc::clone(&rig);
+    let peers_setup = setup.clone();
+    let peer =
+        move || quiet.throughput(&Sluice::start(&quiet, &peers_setup)?, &Load::default(), time);
+    let remarks = Rc::new(RefCell::new(Remarks::default()));
+    let (told, mut rates) = (Rc::clone(&remarks), Vec::new());
     let sluice = move || {
-        let sluice = Sluice::start(&rig, POLICIES)?;
+        let sluice = Sluice::start(&rig, &setup)?;
         let engine = sluice.engine()?;
         let stop = AtomicBool::new(false);
         let (rate, reached) = std::thread::scope(|scope| {
             let changes = scope.spawn(|| coming.until(&stop, &engine));
-            let rate = rig.throughput(&sluice, time);
+            let rate = rig.throughput(&sluice, &Load::default(), time);
             stop.store(true, Relaxed);
             (rate, changes.join())
         });
-        let reached = reached.map_err(|_| BenchError::Failed("a change panicked".to_owned()))??;
-        if reached < 0.9 * f64::from(RATE) {
-            let text = format!("{reached:.0} changes a second came about, not {RATE}");
-            return Err(BenchError::Missing(text));
-        }
+        rates.push(reached.map_err(|_| BenchError::Failed("a change panicked".to_owned()))??);
+        let least = quantile(&rates, 0.0);
+        *told.borrow_mut() = Remarks {
+            note: Some(format!(
+                "{:.0} changes a second came about (least {least:.0}), {RATE} were asked for",
+                quantile(&rates, 0.5)
+            )),
+            falls_short: least < ENOUGH * f64::from(RATE),
+            times: None,
+        };
         rate
     };
-    Ok(Pair { sluice: Box::new(sluice), peer: Box::new(peer) })
+    Ok(Pair { sluice: Box::new(sluice), peer: Box::new(peer), remarks })
 }
 
 /// A pod that comes and goes.

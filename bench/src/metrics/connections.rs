@@ -42,11 +42,11 @@ pub(super) fn metrics() -> Vec<Metric> {
 }
 
 fn by_ebpf(count: u32, effort: Effort) -> Result<Pair, BenchError> {
-    Ok(Pair { sluice: look_up(count, effort)?, peer: found_by_ebpf(count, effort)? })
+    Ok(Pair::new(look_up(count, effort)?, found_by_ebpf(count, effort)?))
 }
 
 fn by_dpdk(count: u32, effort: Effort) -> Result<Pair, BenchError> {
-    Ok(Pair { sluice: look_up(count, effort)?, peer: found_by_dpdk(count, effort)? })
+    Ok(Pair::new(look_up(count, effort)?, found_by_dpdk(count, effort)?))
 }
 
 /// Finds the connections of known keys, in random order. Hashing them is part of it.
@@ -107,7 +107,7 @@ fn inserted_by_ebpf(effort: Effort) -> Result<Pair, BenchError> {
     programs.set(Run { next: MANY, ..Run::of(MANY) })?;
     let repeat = effort.choose(100_000, 400_000);
     let peer = move || programs.nanoseconds("insert", "floor_insert", repeat);
-    Ok(Pair { sluice, peer: Box::new(peer) })
+    Ok(Pair::new(sluice, Box::new(peer)))
 }
 
 /// Both tables have room: the oldest connections are taken out first, untimed.
@@ -121,7 +121,7 @@ fn inserted_by_dpdk(effort: Effort) -> Result<Pair, BenchError> {
         let (took, digest) = peer.run(slices)?;
         all_found(usize::from(digest != yes(slices * NEWCOMERS_LEN)), took)
     };
-    Ok(Pair { sluice, peer: Box::new(peer) })
+    Ok(Pair::new(sluice, Box::new(peer)))
 }
 
 fn insert(capacity: u32, effort: Effort, remove_oldest: bool) -> Result<Round, BenchError> {

@@ -4,56 +4,111 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::metric::{Effort, Metric, Pair, Round, Unit};
+use crate::peers::ovs::OpenVswitch;
 use crate::peers::testpmd::Testpmd;
-use crate::rig::{BenchError, Forwarder, Kernel, Rig, Sluice};
+use crate::rig::{BenchError, Forwarder, Kernel, Rig, Setup, Sluice};
+use crate::traffic::{Family, Load, SIZES, Shape, Sizes};
 
 const MANY: u32 = 10_000;
+const KERNEL: &str = "kernel, nftables set of 1";
 
 pub(crate) fn metrics() -> Vec<Metric> {
-    let metric = |name, peer, target, prepare| Metric {
+    let metric = |name, peer, target, rounds, prepare| Metric {
         name,
         peer,
         unit: Unit::PacketsPerSecond,
         target,
         limit: None,
-        rounds: 7,
+        rounds,
         prepare,
     };
-    vec![
-        metric("rules_10k_vs_0", "Sluice without policies", Some(1.0 / 1.05), |effort| {
-            let rig = Rig::new().map(Rc::new)?;
-            Ok(Pair { sluice: sluice(&rig, MANY, effort), peer: sluice(&rig, 0, effort) })
+    let mut metrics = vec![
+        metric("rules_10k_vs_0", "Sluice without policies", Some(1.0 / 1.05), 7, |effort| {
+            let run = Run::new(Load::default(), effort)?;
+            Ok(Pair::new(run.sluice(MANY), run.sluice(0)))
         }),
-        metric("veth_forward_nft", "kernel, nftables set of 1", None, |effort| {
-            let rig = Rig::new().map(Rc::new)?;
-            Ok(Pair { sluice: sluice(&rig, 1, effort), peer: kernel(&rig, 1, effort) })
+        metric("veth_forward", "testpmd io, AF_XDP alone", Some(1.0), 7, |effort| {
+            let run = Run::new(Load::default(), effort)?;
+            Ok(Pair::new(run.sluice(1), run.testpmd()))
         }),
-        metric("veth_forward_nft_10k", "kernel, nftables set of 10000", None, |effort| {
-            let rig = Rig::new().map(Rc::new)?;
-            Ok(Pair { sluice: sluice(&rig, MANY, effort), peer: kernel(&rig, MANY, effort) })
+        metric("veth_forward_nft", KERNEL, None, 7, |effort| {
+            let run = Run::new(Load::default(), effort)?;
+            Ok(Pair::new(run.sluice(1), run.kernel(1)))
         }),
-        metric("veth_forward_testpmd", "testpmd io, AF_XDP alone", Some(1.0), |effort| {
-            let rig = Rig::new().map(Rc::new)?;
-            Ok(Pair { sluice: sluice(&rig, 1, effort), peer: testpmd(&rig, effort) })
+        metric("veth_forward_nft_10k", "kernel, nftables set of 10000", None, 7, |effort| {
+            let run = Run::new(Load::default(), effort)?;
+            Ok(Pair::new(run.sluice(MANY), run.kernel(MANY)))
         }),
-    ]
+        metric("veth_forward_ovs", "OVS-DPDK conntrack, AF_XDP", Some(2.0), 5, |effort| {
+            let run = Run::new(Load::default(), effort)?;
+            Ok(Pair::new(run.sluice(1), run.ovs()))
+        }),
+        metric("veth_forward_ipv6", KERNEL, None, 3, |effort| {
+            let shape = Shape { family: Family::V6, ..Shape::default() };
+            let run = Run::new(Load { shape, ..Load::default() }, effort)?;
+            Ok(Pair::new(run.sluice(1), run.kernel(1)))
+        }),
+    ];
+    metrics.extend(SIZED.map(|(name, prepare)| metric(name, KERNEL, None, 3, prepare)));
+    metrics
 }
 
-fn sluice(rig: &Rc<Rig>, policies: u32, effort: Effort) -> Round {
-    let rig = Rc::clone(rig);
-    Box::new(move || throughput(&rig, &Sluice::start(&rig, policies)?, effort))
+type Prepare = fn(Effort) -> Result<Pair, BenchError>;
+
+/// One for each of [`SIZES`], and the mix.
+const SIZED: [(&str, Prepare); 7] = [
+    ("veth_forward_size_64", |effort| sized(SIZES.first().copied(), effort)),
+    ("veth_forward_size_128", |effort| sized(SIZES.get(1).copied(), effort)),
+    ("veth_forward_size_256", |effort| sized(SIZES.get(2).copied(), effort)),
+    ("veth_forward_size_512", |effort| sized(SIZES.get(3).copied(), effort)),
+    ("veth_forward_size_1024", |effort| sized(SIZES.get(4).copied(), effort)),
+    ("veth_forward_size_1518", |effort| sized(SIZES.get(5).copied(), effort)),
+    ("veth_forward_size_imix", |effort| sized(None, effort)),
+];
+
+fn sized(size: Option<u16>, effort: Effort) -> Result<Pair, BenchError> {
+    let shape = Shape { sizes: size.map_or(Sizes::Imix, Sizes::Of), ..Shape::default() };
+    let run = Run::new(Load { shape, ..Load::default() }, effort)?;
+    Ok(Pair::new(run.sluice(1), run.kernel(1)))
 }
 
-fn kernel(rig: &Rc<Rig>, rules: u32, effort: Effort) -> Round {
-    let rig = Rc::clone(rig);
-    Box::new(move || throughput(&rig, &Kernel::start(&rig, rules)?, effort))
+/// A load through one forwarder after the other, on one rig.
+struct Run {
+    rig: Rc<Rig>,
+    load: Rc<Load>,
+    time: Duration,
 }
 
-fn testpmd(rig: &Rc<Rig>, effort: Effort) -> Round {
-    let rig = Rc::clone(rig);
-    Box::new(move || throughput(&rig, &Testpmd::start(&rig)?, effort))
-}
+impl Run {
+    fn new(load: Load, effort: Effort) -> Result<Self, BenchError> {
+        let time = Duration::from_millis(effort.choose(800, 3000));
+        Ok(Self { rig: Rig::new().map(Rc::new)?, load: Rc::new(load), time })
+    }
 
-fn throughput(rig: &Rig, forwarder: &dyn Forwarder, effort: Effort) -> Result<f64, BenchError> {
-    rig.throughput(forwarder, Duration::from_secs(effort.choose(1, 3)))
+    fn sluice(&self, policies: u32) -> Round {
+        self.round(move |rig| Ok(Box::new(Sluice::start(rig, &Setup::with_policies(policies))?)))
+    }
+
+    fn kernel(&self, rules: u32) -> Round {
+        self.round(move |rig| Ok(Box::new(Kernel::start(rig, &Setup::with_policies(rules))?)))
+    }
+
+    fn testpmd(&self) -> Round {
+        self.round(|rig| Ok(Box::new(Testpmd::start(rig)?)))
+    }
+
+    fn ovs(&self) -> Round {
+        self.round(|rig| Ok(Box::new(OpenVswitch::start(rig)?)))
+    }
+
+    fn round(
+        &self,
+        start: impl Fn(&Rig) -> Result<Box<dyn Forwarder + '_>, BenchError> + 'static,
+    ) -> Round {
+        let (rig, load, time) = (Rc::clone(&self.rig), Rc::clone(&self.load), self.time);
+        Box::new(move || {
+            let forwarder = start(&rig)?;
+            rig.throughput(&*forwarder, &load, time)
+        })
+    }
 }

@@ -200,7 +200,7 @@ fn by_ebpf(effort: Effort) -> Result<Pair, BenchError> {
     compare(world.answers(&sluice, COMPARED), programs.digest()?)?;
     let repeat = effort.choose(100_000, 300_000);
     let peer = move || programs.nanoseconds("lpm", "floor_lpm", repeat);
-    Ok(Pair { sluice: world.rounds(sluice, effort), peer: Box::new(peer) })
+    Ok(Pair::new(world.rounds(sluice, effort), Box::new(peer)))
 }
 
 fn by_dpdk(effort: Effort) -> Result<Pair, BenchError> {
@@ -219,7 +219,7 @@ fn looked_up(world: fn() -> World, effort: Effort) -> Result<Pair, BenchError> {
     compare(world.answers(&sluice, COMPARED), fib.run(COMPARED)?.1)?;
     let slices = effort.choose(50, 200);
     let peer = move || fib.run(slices).map(|(took, _)| took);
-    Ok(Pair { sluice: world.rounds(sluice, effort), peer: Box::new(peer) })
+    Ok(Pair::new(world.rounds(sluice, effort), Box::new(peer)))
 }
 
 fn builds(_: Effort) -> Result<Pair, BenchError> {
@@ -233,7 +233,7 @@ fn builds(_: Effort) -> Result<Pair, BenchError> {
         drop(std::hint::black_box(built));
         Ok(took)
     };
-    Ok(Pair { sluice: Box::new(sluice), peer: Box::new(move || fib.build()) })
+    Ok(Pair::new(Box::new(sluice), Box::new(move || fib.build())))
 }
 
 fn memory(_: Effort) -> Result<Pair, BenchError> {

@@ -93,7 +93,7 @@ fn pair(sets: Vec<Set>, effort: Effort, summary: Summary) -> Result<Pair, BenchE
         let figures = peers.iter_mut().map(|peer| peer.run(slices).map(|(took, _)| took));
         figures.collect::<Result<Vec<_>, _>>().map(|figures| summary(&figures))
     };
-    Ok(Pair { sluice: Box::new(sluice), peer: Box::new(peer) })
+    Ok(Pair::new(Box::new(sluice), Box::new(peer)))
 }
 
 fn builds(_: Effort) -> Result<Pair, BenchError> {
@@ -107,13 +107,13 @@ fn builds(_: Effort) -> Result<Pair, BenchError> {
         drop(std::hint::black_box(built));
         Ok(took)
     };
-    Ok(Pair { sluice: Box::new(sluice), peer: Box::new(move || peer.build()) })
+    Ok(Pair::new(Box::new(sluice), Box::new(move || peer.build())))
 }
 
 fn memory(_: Effort) -> Result<Pair, BenchError> {
     let set = Set::new(Shape::Acl, 100_000, 1);
     let (sluice, peer) = (Rules::new(&set.rules).mib(), set.rte_acl()?.mib());
-    Ok(Pair { sluice: Box::new(move || Ok(sluice)), peer: Box::new(move || Ok(peer)) })
+    Ok(Pair::new(Box::new(move || Ok(sluice)), Box::new(move || Ok(peer))))
 }
 
 fn find(sluice: &mut Rules, keys: &[Key], slices: usize) -> Result<f64, BenchError> {

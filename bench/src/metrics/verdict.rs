@@ -36,11 +36,11 @@ pub(crate) fn metrics() -> Vec<Metric> {
 }
 
 fn known_by_ebpf(count: u32, effort: Effort) -> Result<Pair, BenchError> {
-    Ok(Pair { sluice: established(count, effort)?, peer: found_by_ebpf(count, effort)? })
+    Ok(Pair::new(established(count, effort)?, found_by_ebpf(count, effort)?))
 }
 
 fn known_by_dpdk(count: u32, effort: Effort) -> Result<Pair, BenchError> {
-    Ok(Pair { sluice: established(count, effort)?, peer: found_by_dpdk(count, effort)? })
+    Ok(Pair::new(established(count, effort)?, found_by_dpdk(count, effort)?))
 }
 
 /// Sluice judges whole frames of `count` established flows in random order. Every one of them
@@ -106,5 +106,5 @@ fn first(count: u32, effort: Effort) -> Result<Pair, BenchError> {
         })
     };
     let peer = move || programs.nanoseconds("first", "floor_first", repeat);
-    Ok(Pair { sluice: Box::new(sluice), peer: Box::new(peer) })
+    Ok(Pair::new(Box::new(sluice), Box::new(peer)))
 }

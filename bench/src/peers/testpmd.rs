@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::installed;
-use crate::rig::{BenchError, FORWARD_CORE, Forwarder, Rig, SEND_CORE, SINK_MAC};
+use crate::rig::{BenchError, Cable, FORWARD_CORE, Forwarder, Rig, SEND_CORE};
 
 /// What it prints when packets flow.
 const READY: &str = "Press enter to exit";
@@ -59,8 +59,8 @@ impl Testpmd {
 }
 
 impl Forwarder for Testpmd {
-    fn next_hop(&self) -> [u8; 6] {
-        SINK_MAC
+    fn next_hop(&self, cable: &Cable) -> [u8; 6] {
+        cable.sink_mac()
     }
 }
 

@@ -1,0 +1,186 @@
+//! What a second worker brings, and what it costs that a frame arrives at the wrong one.
+//!
+//! Senders need processor time, too, and on two cores they take it from the workers. So nothing is
+//! counted by the clock: the time is that which the workers' threads have run
+//! (`/proc/self/task/*/schedstat`), and a worker that waits for its core does not run. Frames come
+//! faster than they are forwarded, so a worker that runs has work.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use sluice_engine::Engine;
+
+use crate::metric::{Effort, Metric, Pair, Unit};
+use crate::rig::{BenchError, FORWARD_CORE, Rig, SEND_CORE, Setup, Sluice};
+use crate::traffic::{Load, Shape};
+
+/// Of which each worker owns some half.
+const FLOWS: u32 = 2000;
+/// Flows whose frames are sent, all of one worker.
+const FLOWS_OF_ONE: usize = 500;
+/// Frames a second at which none is lost.
+const SLOWLY: u32 = 50_000;
+/// For the last of them to be counted.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+pub(super) fn metrics() -> Vec<Metric> {
+    let metric = |name, peer, unit, prepare| Metric {
+        name,
+        peer,
+        unit,
+        target: None,
+        limit: None,
+        rounds: 7,
+        prepare,
+    };
+    vec![
+        metric("two_workers", "Sluice, one worker", Unit::PacketsPerSecond, two_workers),
+        metric("handover", "Sluice, frames at their owner", Unit::Nanoseconds, handover),
+    ]
+}
+
+fn two_workers(effort: Effort) -> Result<Pair, BenchError> {
+    needs_two_cores()?;
+    let time = Duration::from_millis(effort.choose(800, 2500));
+    let rig = Rig::with_cables(2).map(Rc::new)?;
+    let round = |cores: &'static [usize]| {
+        let rig = Rc::clone(&rig);
+        Box::new(move || forwarded_a_second(&rig, cores, time))
+    };
+    Ok(Pair::new(round(&[FORWARD_CORE, SEND_CORE]), round(&[FORWARD_CORE])))
+}
+
+/// Frames that so many workers, each with a cable of its own, would forward in a second if each
+/// had a core for itself. Both cables' senders are at work in any case, each on the core that the
+/// other cable's worker has, so that workers have the same company.
+fn forwarded_a_second(rig: &Rig, cores: &[usize], time: Duration) -> Result<f64, BenchError> {
+    let setup = Setup {
+        cables: cores.len() as u8,
+        cores: cores.to_vec(),
+        workers: (0..cores.len()).collect(),
+        ..Setup::default()
+    };
+    let sluice = Sluice::start(rig, &setup)?;
+    let senders = rig.cables().iter().zip([SEND_CORE, FORWARD_CORE]);
+    let senders = senders.map(|(cable, core)| cable.start(&sluice, &Load::default(), core));
+    let senders = senders.collect::<Result<Vec<_>, _>>()?;
+    let (frames, seconds) = while_it_runs(rig, cores, time)?;
+    for sender in senders {
+        sender.finish()?;
+    }
+    Ok(frames as f64 / seconds * cores.len() as f64)
+}
+
+fn handover(effort: Effort) -> Result<Pair, BenchError> {
+    needs_two_cores()?;
+    let time = Duration::from_millis(effort.choose(800, 2500));
+    let rig = Rig::new().map(Rc::new)?;
+    let round = |owner| {
+        let rig = Rc::clone(&rig);
+        Box::new(move || time_of_a_frame(&rig, owner, time))
+    };
+    Ok(Pair::new(round(1), round(0)))
+}
+
+/// Nanoseconds that both workers together take for a frame that arrives at the first and is of a
+/// flow of `owner`.
+fn time_of_a_frame(rig: &Rig, owner: usize, time: Duration) -> Result<f64, BenchError> {
+    let cores = [FORWARD_CORE, SEND_CORE];
+    let setup = Setup { cores: cores.to_vec(), workers: vec![0], ..Setup::default() };
+    let sluice = Sluice::start(rig, &setup)?;
+    let shape = Shape { flows: FLOWS, ..Shape::default() };
+    let all = Load { shape, rate: Some(SLOWLY), frames: Some(FLOWS.into()), ..Load::default() };
+    rig.offer(&sluice, &all, Duration::ZERO)?;
+    let listed = owned_by(&*sluice.engine()?, owner)?;
+    let load = Load { shape, listed, ..Load::default() };
+    let sender = rig.cable()?.start(&sluice, &load, SEND_CORE)?;
+    let (frames, seconds) = while_it_runs(rig, &cores, time)?;
+    sender.finish()?;
+    eprintln!("{}", sluice.account());
+    Ok(seconds * 1e9 / frames as f64)
+}
+
+/// Flows of a worker, by number. Connections are listed worker by worker.
+fn owned_by(engine: &Engine, owner: usize) -> Result<Vec<u32>, BenchError> {
+    let counts = || engine.connections();
+    let are_there = || counts().iter().sum::<u64>() >= u64::from(FLOWS) / 2;
+    let _ = sluice_lab::wait_until(PATIENCE, are_there);
+    let mut ports = Vec::new();
+    engine
+        .for_each_connection(|connection| ports.push(connection.opening().source_port))
+        .map_err(BenchError::failed("listing connections"))?;
+    let before: u64 = counts().iter().take(owner).sum();
+    let own = counts().get(owner).copied().unwrap_or_default();
+    let flows: Vec<u32> = ports
+        .into_iter()
+        .skip(before as usize)
+        .take((own as usize).min(FLOWS_OF_ONE))
+        .map(Shape::flow_of_port)
+        .collect();
+    if flows.len() < FLOWS_OF_ONE / 2 {
+        let text = format!("worker {owner} owns {} of {FLOWS} flows: too few", flows.len());
+        return Err(BenchError::Failed(text));
+    }
+    Ok(flows)
+}
+
+/// Frames that reach the sinks, and the seconds that the workers of these cores have run for them.
+fn while_it_runs(rig: &Rig, cores: &[usize], time: Duration) -> Result<(u64, f64), BenchError> {
+    let now = || -> Result<(u64, f64), BenchError> {
+        let counts = rig.cables().iter().map(|cable| cable.sink.count());
+        let frames = counts.sum::<Result<u64, _>>()?;
+        let times = cores.iter().map(|core| processor_seconds(&format!("sluice-{core}")));
+        Ok((frames, times.sum::<Result<f64, _>>()?))
+    };
+    // Connections are opened and caches filled before the clock starts.
+    std::thread::sleep(time / 4);
+    let before = now()?;
+    std::thread::sleep(time);
+    let after = now()?;
+    match after.0 - before.0 {
+        0 => Err(BenchError::Failed("nothing was forwarded".to_owned())),
+        frames => Ok((frames, after.1 - before.1)),
+    }
+}
+
+/// The processor time of the thread of this process that has a name.
+fn processor_seconds(name: &str) -> Result<f64, BenchError> {
+    let failed = BenchError::failed::<std::io::Error>("the threads of this process");
+    for task in std::fs::read_dir("/proc/self/task").map_err(&failed)?.flatten() {
+        let read = |what| std::fs::read_to_string(task.path().join(what)).unwrap_or_default();
+        if read("comm").trim() == name {
+            let nanoseconds = read("schedstat");
+            let nanoseconds = nanoseconds.split(' ').next().and_then(|first| first.parse().ok());
+            let nanoseconds: f64 = nanoseconds.ok_or_else(|| {
+                BenchError::Missing("this kernel does not tell what threads run".to_owned())
+            })?;
+            return Ok(nanoseconds / 1e9);
+        }
+    }
+    Err(BenchError::Failed(format!("there is no thread {name}")))
+}
+
+fn needs_two_cores() -> Result<(), BenchError> {
+    if std::thread::available_parallelism().map_or(1, usize::from) > 1 {
+        return Ok(());
+    }
+    Err(BenchError::Missing("two workers need two cores".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_thread_grows_while_it_runs() {
+        let thread = std::thread::Builder::new().name("bench-runs".to_owned());
+        let thread = thread.spawn(|| {
+            let read = || processor_seconds("bench-runs").unwrap();
+            let before = read();
+            // A thread's account is brought up to date from time to time.
+            assert!(sluice_lab::wait_until(PATIENCE, || read() > before));
+        });
+        thread.unwrap().join().unwrap();
+        assert!(processor_seconds("bench-is-nowhere").is_err());
+    }
+}
