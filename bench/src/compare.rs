@@ -1,6 +1,7 @@
 //! The runner: every metric in turn, and within a metric Sluice and its peer, A B A B.
 
 mod page;
+mod plots;
 mod report;
 
 pub(crate) use report::Report;

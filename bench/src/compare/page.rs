@@ -1,8 +1,9 @@
-//! A report as a page with a plot, and as Markdown.
+//! A report as a page with plots, and as Markdown to be pasted.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
+use super::plots::SIZE_COLUMNS;
 use super::report::{Report, Row, short};
 use crate::rig::BenchError;
 
@@ -21,16 +22,52 @@ impl Report {
         Ok(())
     }
 
+    /// Without a heading, so that it goes wherever it is pasted.
     fn markdown(&self) -> String {
-        let mut text = format!("# Sluice beside its peers\n\n{}\n\n{LEGEND}\n\n", self.machine);
-        text.push_str(
-            "| metric | Sluice | peer | peer's | unit | ratio | 95 % within | promised |\n",
-        );
-        text.push_str("|---|---:|---|---:|---|---:|---|---|\n");
+        let mut text = format!("{}.\n\n{LEGEND}\n\n", self.machine);
+        text.push_str("| metric | Sluice | peer | peer's | ratio (95 % within) | promised |\n");
+        text.push_str("|---|---:|---|---:|---|---|\n");
         for row in &self.metrics {
-            let _ = writeln!(text, "| {} |", row.cells().join(" | "));
+            let [name, ours, peer, peers, unit, ratio, within, promise] = row.cells();
+            let with_unit = |value: &str| match value {
+                "" => String::new(),
+                value => format!("{value} {unit}"),
+            };
+            let (ours, peers) = (with_unit(&ours), with_unit(&peers));
+            let ratio = if within.is_empty() { ratio } else { format!("{ratio} ({within})") };
+            let _ =
+                writeln!(text, "| `{name}` | {ours} | {peer} | {peers} | {ratio} | {promise} |");
+        }
+        let sizes = self.sizes();
+        if !sizes.is_empty() {
+            let _ = writeln!(
+                text,
+                "\nFrame sizes with their check sequence, veth to veth:\n\n| {} |\n|{}",
+                SIZE_COLUMNS.join(" | "),
+                "---:|".repeat(SIZE_COLUMNS.len())
+            );
+            for cells in sizes {
+                let _ = writeln!(text, "| {} |", cells.join(" | "));
+            }
         }
         text
+    }
+
+    fn sizes_table(&self) -> String {
+        let sizes = self.sizes();
+        if sizes.is_empty() {
+            return String::new();
+        }
+        let mut rows = String::new();
+        for cells in sizes {
+            let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
+            let _ = writeln!(rows, "<tr>{cells}</tr>");
+        }
+        format!(
+            "<h2>Frame sizes with their check sequence, veth to veth</h2>\n\
+             <table><tr><th>{}</tr>\n{rows}</table>\n",
+            SIZE_COLUMNS.join("<th>")
+        )
     }
 
     fn html(&self) -> String {
@@ -43,12 +80,15 @@ impl Report {
         format!(
             "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\n\
              <title>Sluice beside its peers</title>\n<style>{STYLE}</style>\n\
-             <h1>Sluice beside its peers</h1>\n<p>{}</p>\n<p>{LEGEND}</p>\n{}\n{}\n\
+             <h1>Sluice beside its peers</h1>\n<p>{}</p>\n<p>{LEGEND}</p>\n{}\n{}\n{}{}{}\n<h2>All figures</h2>\n\
              <table><tr><th>metric<th>Sluice<th>peer<th>peer's<th>unit<th>ratio<th>95 % within\
              <th>promised</tr>\n{rows}</table>\n</html>\n",
             escaped(&self.machine.to_string()),
             self.ratios(),
             self.rounds(),
+            self.distributions(),
+            self.lines(),
+            self.sizes_table(),
         )
     }
 
@@ -143,7 +183,7 @@ const STYLE: &str = "body{font:14px sans-serif;max-width:1000px;margin:2em auto}
     tr.missed td:last-child{color:#b3261e}tr.met td:last-child{color:#18792b}";
 
 impl Row {
-    fn cells(&self) -> Vec<String> {
+    fn cells(&self) -> [String; 8] {
         let number = |value: Option<f64>| value.map(short).unwrap_or_default();
         let promise = match &self.error {
             Some(error) => format!("not measured: {}", error.replace('|', "/")),
@@ -153,7 +193,7 @@ impl Row {
             (Some(low), Some(high)) => format!("{} .. {}", short(low), short(high)),
             _ => String::new(),
         };
-        vec![
+        [
             self.name.to_owned(),
             number(self.sluice),
             self.peer.to_owned(),
@@ -225,7 +265,7 @@ impl Axis {
     }
 }
 
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
@@ -264,7 +304,9 @@ mod tests {
         assert!(page.contains("<tr class=\"missed\"><td>slow</td>"), "{page}");
         assert!(page.contains("not measured: install it"), "{page}");
         assert!(page.contains("a &lt; b"), "{page}");
-        assert!(report().markdown().contains("| slow |  | a < b |"));
+        let markdown = report().markdown();
+        assert!(markdown.contains("| `slow` |  | a < b |  |  | not measured"), "{markdown}");
+        assert!(markdown.contains("| `fast` | 1.50 ns | a < b | 100 ns |"), "{markdown}");
     }
 
     #[test]

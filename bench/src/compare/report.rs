@@ -272,7 +272,8 @@ mod tests {
     #[test]
     fn a_row_is_the_median_of_its_rounds() {
         let samples = vec![(1.0, 2.0), (9.0, 3.0), (4.0, 4.0)];
-        let row = Row::new(&metric(Unit::PacketsPerSecond, Some(0.5), None), Ok(Measured::of(samples)));
+        let row =
+            Row::new(&metric(Unit::PacketsPerSecond, Some(0.5), None), Ok(Measured::of(samples)));
         assert_eq!((row.sluice, row.peer_value), (Some(4.0), Some(3.0)));
         assert_eq!((row.ratio, row.low, row.high), (Some(1.0), Some(0.5), Some(3.0)));
         assert_eq!((row.met, row.error), (Some(true), None));

@@ -17,6 +17,12 @@ impl Default for Times {
 }
 
 impl Times {
+    /// Counts a frame in a bucket.
+    #[cfg(test)]
+    pub(crate) fn count_one(&mut self, bucket: usize) {
+        self.0[bucket] += 1;
+    }
+
     pub(super) fn add(&mut self, counts: &[u64]) {
         for (sum, count) in self.0.iter_mut().zip(counts) {
             *sum += count;
