@@ -12,9 +12,10 @@ RUN_PACKAGES := iproute2
 PEER_PACKAGES := iperf3 nmap curl iputils-ping python3-scapy ethtool
 # What goes into a virtual machine, beside kernels and QEMU.
 VM_PACKAGES := busybox-static kmod cpio xz-utils ethtool
-# The kernel and DPDK as peers. What a distribution does not have is reported as not measured.
-BENCH_PACKAGES := nftables ethtool procps util-linux
-BENCH_PEERS := dpdk-dev
+# Peers of the benches: the kernel, DPDK, Open vSwitch. What a distribution does not have is reported
+# as not measured.
+BENCH_PACKAGES := ethtool procps util-linux
+BENCH_PEERS := nftables dpdk-dev openvswitch-switch-dpdk
 
 .PHONY: help build demo test test-vm bench bench-quick flood loss lint fuzz fuzz-quick loom asan clean packages peers
 
@@ -23,7 +24,7 @@ help:
 	@echo 'make demo KEEP=1    the same, left up to look around'
 	@echo 'make test           everything; the tests in network namespaces need root'
 	@echo 'make test-vm        real NIC drivers and other kernels, in virtual machines; skips what cannot be downloaded'
-	@echo 'make bench          Sluice beside eBPF, DPDK and nftables, then the criterion benches; writes bench/report'
+	@echo 'make bench          Sluice beside eBPF, DPDK, nftables and Open vSwitch, then criterion; writes bench/report'
 	@echo 'make bench-quick    the same comparison in less than 5 minutes'
 	@echo 'make flood          SYNs from a million sources while established connections work'
 	@echo 'make loss           10 million frames below saturation: none lost, none doubled'
@@ -68,9 +69,9 @@ test-vm: packages
 	    $(SUDO) env SLUICE_VM_CACHE=$(VM_CACHE) control/vm/run.sh target/$(VM_TARGET)/vm; \
 	fi
 
-# A peer that cannot be installed is no reason not to measure the others.
+# A peer that cannot be installed is no reason not to measure the others; the script says which.
 peers:
-	@$(MAKE) --no-print-directory packages PACKAGES='$(BENCH_PEERS)' || echo '*** not installed: $(BENCH_PEERS)' >&2
+	@$(SUDO) bench/peers/install.sh $(BENCH_PEERS) || true
 
 bench: PACKAGES := $(RUN_PACKAGES) $(BENCH_PACKAGES)
 bench: packages peers

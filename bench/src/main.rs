@@ -20,6 +20,7 @@ mod flows;
 mod load;
 mod metric;
 mod metrics;
+mod nice;
 mod numbers;
 mod peers;
 mod rig;

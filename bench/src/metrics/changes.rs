@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
-use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -21,6 +20,7 @@ use sluice_policy::oracle::generate::many_blocks;
 use sluice_xdp::Umem;
 
 use crate::metric::{Effort, Metric, Pair, Remarks, Unit};
+use crate::nice::renice;
 use crate::peers::installed;
 use crate::rig::{BenchError, Rig, SEND_CORE, Setup, Sluice, rule_set};
 use crate::statistics::quantile;
@@ -227,8 +227,7 @@ impl ComingAndGoing {
         let id = if cores > 2 { SEND_CORE + 1 } else { SEND_CORE };
         core_affinity::set_for_current(core_affinity::CoreId { id });
         // What a sender leaves of its core is nothing; in life no load generator is in the way.
-        let thread = nix::unistd::gettid().to_string();
-        let _ = Command::new("renice").args(["-n", "-10", "-p", &thread]).output();
+        renice(-10);
         let pod = Object::from(
             Pod::new("bench", "comes-and-goes")
                 .with_label("app", "other-1")

@@ -51,8 +51,13 @@ fn at_half_rate(share: f64, effort: Effort) -> Result<Pair, BenchError> {
         slower = slower.min(highest(forwards)?);
     }
     let rate = (slower / 2.0) as u32;
+    let half = if slower > LOWEST {
+        "half of what the slower side forwards"
+    } else {
+        "at twice of which the slower side loses frames"
+    };
     let remarks = Rc::new(RefCell::new(Remarks {
-        note: Some(format!("at {rate} packets a second, half of what the slower side forwards")),
+        note: Some(format!("at {rate} packets a second, {half}")),
         times: Some(Default::default()),
         ..Remarks::default()
     }));

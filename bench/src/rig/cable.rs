@@ -57,6 +57,10 @@ impl Cable {
         mac(self.number, 1, 2)
     }
 
+    pub(crate) fn sink_address(&self, family: Family) -> IpAddr {
+        destination(self.number, family)
+    }
+
     pub(crate) fn sink_mac(&self) -> [u8; 6] {
         mac(self.number, 2, 1)
     }

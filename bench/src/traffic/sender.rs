@@ -15,6 +15,7 @@ use sluice_lab::Namespace;
 use sluice_xdp::Interface;
 
 use super::shape::{Ends, LISTED_FLOWS_MAX, Plan, RECORD_LEN, Shape};
+use crate::nice::renice;
 use crate::rig::BenchError;
 
 /// What to send, and how fast.
@@ -27,6 +28,8 @@ pub(crate) struct Load {
     pub(crate) frames: Option<u64>,
     /// The flow whose turn is first.
     pub(crate) first_flow: u32,
+    /// Whether it leaves its core to whoever else wants it.
+    pub(crate) yields: bool,
     /// The flows by number, in place of all in turn; at most [`LISTED_FLOWS_MAX`].
     pub(crate) listed: Vec<u32>,
 }
@@ -92,10 +95,13 @@ impl Sender {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (stopped, says_done) = (Arc::clone(&stop), Arc::clone(&done));
         let batch = if load.rate.is_some() { PACED_BATCH } else { BATCH };
-        let interface = interface.to_owned();
+        let (interface, yields) = (interface.to_owned(), load.yields);
         let ((tell_id, id), (release, released)) = (mpsc::channel(), mpsc::channel());
         let handle = namespace.spawn(move || {
             core_affinity::set_for_current(core_affinity::CoreId { id: core });
+            if yields {
+                renice(19);
+            }
             let _ = tell_id.send(pthread_self());
             let result = run(&mut bpf, &interface, &template, batch, &stopped);
             says_done.store(true, Relaxed);
