@@ -5,10 +5,13 @@ use std::time::Duration;
 use crate::rig::{BenchError, Rig, Setup, Sluice};
 use crate::traffic::{FLOWS_MAX, Family, Load, Shape, Sizes};
 
+/// That Sluice has room for: 480 MB.
+const CONNECTIONS_MAX: u32 = 3_000_000;
+
 /// Sends, and prints what became of it. Returns whether what arrived at Sluice left it.
 pub(crate) fn run(load: &Load, time: Duration) -> Result<bool, BenchError> {
     let rig = Rig::new()?;
-    let connections_max = load.shape.flows.next_power_of_two().max(65_536);
+    let connections_max = load.shape.flows.saturating_mul(2).clamp(65_536, CONNECTIONS_MAX);
     let setup = Setup {
         flows: load.shape.flows,
         connections_max: Some(connections_max),

@@ -80,7 +80,7 @@ enum Command {
         /// Bytes of a frame with its check sequence, 64 to 1518; or imix.
         #[arg(long, default_value = "64")]
         sizes: Sizes,
-        /// Flows, which take turns.
+        /// Flows, which take turns, at most 33554432; connections are tracked of 3 million.
         #[arg(long, default_value_t = 1000)]
         flows: u32,
         /// The IP version.

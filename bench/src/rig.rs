@@ -158,3 +158,77 @@ fn quiet(lab: &Lab, name: &str) -> Result<Namespace, BenchError> {
     }
     Ok(namespace)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traffic::{Family, Shape, Sizes};
+
+    /// Fewer than a ring holds, so that none is lost however busy the machine is.
+    const FRAMES: u64 = 240;
+    const FLOWS: u32 = 32_770;
+
+    fn all_arrive(rig: &Rig, forwarder: &dyn Forwarder) {
+        for (family, shortest) in [(Family::V4, 60), (Family::V6, 74)] {
+            let shape = Shape { family, sizes: Sizes::Imix, flows: FLOWS };
+            // From the last flows of the first source on to the second.
+            let load = Load {
+                shape,
+                rate: Some(20_000),
+                frames: Some(FRAMES),
+                first_flow: FLOWS - 10,
+                ..Load::default()
+            };
+            let outcome = rig.offer(forwarder, &load, Duration::ZERO).unwrap();
+            assert_eq!((outcome.sent, outcome.seen.frames), (FRAMES, FRAMES), "{family:?}");
+            let cycle = 7 * shortest + 4 * 566 + 1514;
+            assert_eq!(outcome.seen.bytes, FRAMES / 12 * cycle, "{family:?}");
+            assert_eq!(outcome.seen.times.count(), FRAMES, "every frame has its time");
+        }
+    }
+
+    #[test]
+    fn a_load_passes_sluice_and_its_sink_counts_it() {
+        if !sluice_lab::root_or_skip() {
+            return;
+        }
+        let rig = Rig::new().unwrap();
+        let setup = Setup { flows: FLOWS, ..Setup::default() };
+        let sluice = Sluice::start(&rig, &setup).unwrap();
+        all_arrive(&rig, &sluice);
+        assert_eq!(sluice.arrived().unwrap(), 2 * FRAMES);
+    }
+
+    #[test]
+    fn a_load_passes_the_kernel() {
+        if !sluice_lab::root_or_skip() {
+            return;
+        }
+        let rig = Rig::new().unwrap();
+        match Kernel::start(&rig, &Setup { flows: FLOWS, ..Setup::default() }) {
+            Ok(kernel) => all_arrive(&rig, &kernel),
+            Err(BenchError::Missing(why)) => eprintln!("skipped: {why}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn what_no_policy_admits_does_not_arrive() {
+        if !sluice_lab::root_or_skip() {
+            return;
+        }
+        let rig = Rig::new().unwrap();
+        // Room for one source in the rules, and a load from the second.
+        let sluice = Sluice::start(&rig, &Setup::default()).unwrap();
+        let shape = Shape { flows: FLOWS, ..Shape::default() };
+        let load = Load {
+            shape,
+            rate: Some(20_000),
+            frames: Some(2),
+            first_flow: FLOWS - 2,
+            ..Load::default()
+        };
+        let outcome = rig.offer(&sluice, &load, Duration::ZERO).unwrap();
+        assert_eq!((outcome.sent, outcome.seen.frames), (2, 0), "{}", sluice.account());
+    }
+}

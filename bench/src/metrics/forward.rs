@@ -81,7 +81,7 @@ struct Run {
 
 impl Run {
     fn new(load: Load, effort: Effort) -> Result<Self, BenchError> {
-        let time = Duration::from_millis(effort.choose(800, 3000));
+        let time = Duration::from_millis(effort.choose(800, 2000));
         Ok(Self { rig: Rig::new().map(Rc::new)?, load: Rc::new(load), time })
     }
 

@@ -7,6 +7,7 @@
 //! ovs-vswitchd-dpdk <-- ovs-ofctl     in the forwarder's namespace, one polling thread
 //! ```
 
+use std::fmt::Write as _;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 
 use super::installed;
 use crate::rig::{BenchError, Cable, FORWARD_CORE, Forwarder, Rig, SEND_CORE};
-use crate::traffic::DESTINATION_PORT;
+use crate::traffic::{DESTINATION_PORT, Family};
 
 const PACKAGE: &str = "openvswitch-switch-dpdk";
 const SWITCH: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
@@ -54,13 +55,6 @@ impl OpenVswitch {
         Ok(ovs)
     }
 
-    /// Lets it track so many connections.
-    pub(crate) fn make_room(&self, connections: u32) -> Result<(), BenchError> {
-        let target = self.path("switch.ctl");
-        let connections = connections.to_string();
-        self.tool("ovs-appctl", &["-t", &target, "dpctl/ct-set-maxconns", &connections])
-    }
-
     /// A bridge between the cable's interfaces, and what may pass it.
     fn furnish(&self, rig: &Rig) -> Result<(), BenchError> {
         let [inner, outer] = rig.cable()?.interfaces();
@@ -81,7 +75,8 @@ impl OpenVswitch {
             }
         }
         let flows = self.directory.path().join("flows");
-        std::fs::write(&flows, rules()).map_err(BenchError::failed("a file for OVS"))?;
+        std::fs::write(&flows, rules(rig.cable()?))
+            .map_err(BenchError::failed("a file for OVS"))?;
         let (bridge, flows) = (self.path("br0.mgmt"), flows.display().to_string());
         self.tool("ovs-ofctl", &["--bundle", "replace-flows", &bridge, &flows])
     }
@@ -210,17 +205,19 @@ fn switch(rig: &Rig, directory: &Path) -> Result<Child, BenchError> {
 }
 
 /// What Sluice's policy says: who has been admitted passes, and the load is.
-fn rules() -> String {
+fn rules(cable: &Cable) -> String {
     let mut rules = String::new();
-    for (ip, udp, from, to) in [
-        ("ip", "udp", "nw_src=10.1.0.0/16", "nw_dst=10.2.0.1"),
-        ("ipv6", "udp6", "ipv6_src=fd00:1::/64", "ipv6_dst=fd00:2::1"),
+    for (family, ip, udp, from, to) in [
+        (Family::V4, "ip", "udp", "nw_src", "nw_dst"),
+        (Family::V6, "ipv6", "udp6", "ipv6_src", "ipv6_dst"),
     ] {
-        rules += &format!(
+        let (sources, sink) = (cable.sources(family), cable.sink_address(family));
+        let _ = write!(
+            rules,
             "table=0,priority=10,{ip},ct_state=-trk,actions=ct(table=1)\n\
              table=1,priority=10,{ip},in_port=1,ct_state=+trk+est,actions=output:2\n\
              table=1,priority=10,{ip},in_port=2,ct_state=+trk+est,actions=output:1\n\
-             table=1,priority=9,{udp},in_port=1,ct_state=+trk+new,{from},{to},\
+             table=1,priority=9,{udp},in_port=1,ct_state=+trk+new,{from}={sources},{to}={sink},\
              tp_dst={DESTINATION_PORT},actions=ct(commit),output:2\n"
         );
     }

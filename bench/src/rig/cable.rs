@@ -57,6 +57,15 @@ impl Cable {
         mac(self.number, 1, 2)
     }
 
+    /// The network of all sources, with its prefix length.
+    pub(crate) fn sources(&self, family: Family) -> String {
+        let len = match family {
+            Family::V4 => 16,
+            Family::V6 => 112,
+        };
+        format!("{}/{len}", host(self.number, family, 1, [0, 0]))
+    }
+
     pub(crate) fn sink_address(&self, family: Family) -> IpAddr {
         destination(self.number, family)
     }
