@@ -122,7 +122,10 @@ impl Rig {
         // Connections are opened and caches filled before the clock starts.
         cable.sink.rate(time / 4)?;
         let rate = cable.sink.rate(time)?;
-        sender.finish()?;
+        let (sent, _) = sender.finish()?;
+        if rate == 0.0 {
+            return Err(BenchError::Failed(format!("of {sent} frames none was forwarded")));
+        }
         Ok(rate)
     }
 

@@ -96,6 +96,9 @@ fn begun(
         let text = format!("{sent} frames were sent in {FLOWS_MAX} flows: some came back");
         return Err(BenchError::Failed(text));
     }
+    if rate == 0.0 {
+        return Err(BenchError::Failed(format!("of {sent} connections none began")));
+    }
     next.set(((u64::from(next.get()) + sent) % u64::from(FLOWS_MAX)) as u32);
     Ok(rate)
 }

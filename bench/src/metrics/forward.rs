@@ -35,7 +35,7 @@ pub(crate) fn metrics() -> Vec<Metric> {
             let run = Run::new(Load::default(), effort)?;
             Ok(Pair::new(run.sluice(1), run.kernel(1)))
         }),
-        metric("veth_forward_nft_10k", "kernel, nftables set of 10000", None, 7, |effort| {
+        metric("veth_forward_nft_10k", "kernel, nftables set of 10000", None, 5, |effort| {
             let run = Run::new(Load::default(), effort)?;
             Ok(Pair::new(run.sluice(MANY), run.kernel(MANY)))
         }),
@@ -81,7 +81,7 @@ struct Run {
 
 impl Run {
     fn new(load: Load, effort: Effort) -> Result<Self, BenchError> {
-        let time = Duration::from_millis(effort.choose(800, 2000));
+        let time = Duration::from_millis(effort.choose(600, 2000));
         Ok(Self { rig: Rig::new().map(Rc::new)?, load: Rc::new(load), time })
     }
 

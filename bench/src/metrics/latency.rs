@@ -72,6 +72,9 @@ fn at_half_rate(share: f64, effort: Effort) -> Result<Pair, BenchError> {
             // Connections are opened and caches filled before the clock starts.
             rig.offer(&*forwarder, &load, time / 4)?;
             let times = rig.offer(&*forwarder, &load, time)?.seen.times;
+            if times.count() == 0 {
+                return Err(BenchError::Failed("no frame arrived".into()));
+            }
             let micros = times.quantile(share) / 1e3;
             let mut remarks = remarks.borrow_mut();
             if let Some(all) = remarks.times.iter_mut().flatten().nth(side) {

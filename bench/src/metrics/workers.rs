@@ -3,8 +3,7 @@
 //! Senders need processor time, too, and on two cores they take it from the workers. So nothing is
 //! counted by the clock: the time is that which the workers' threads have run
 //! (`/proc/self/task/*/schedstat`), and a worker that waits for its core does not run. Senders leave
-//! the cores to the workers and use what is left, so frames come as fast as they are forwarded, and
-//! hardly any finds an inbox full.
+//! most of the cores to the workers, but not so much that these would have to wait for frames.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -22,6 +21,10 @@ const FLOWS: u32 = 2000;
 const FLOWS_OF_ONE: usize = 500;
 /// Frames a second at which none is lost.
 const SLOWLY: u32 = 50_000;
+/// Priorities of senders: one that leaves workers three quarters of a core, so that these need not
+/// wait for frames, and one that leaves them all that they want.
+const SHARING: i8 = 5;
+const YIELDING: i8 = 19;
 /// For the last of them to be counted.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -32,7 +35,7 @@ pub(super) fn metrics() -> Vec<Metric> {
         unit,
         target: None,
         limit: None,
-        rounds: 7,
+        rounds: 5,
         prepare,
     };
     let rate = Unit::PacketsPerSecond;
@@ -55,7 +58,7 @@ enum Arrival {
 
 fn two_workers(arrival: Arrival, effort: Effort) -> Result<Pair, BenchError> {
     needs_two_cores()?;
-    let time = Duration::from_millis(effort.choose(800, 1500));
+    let time = Duration::from_millis(effort.choose(600, 1500));
     let rig = Rig::with_cables(2).map(Rc::new)?;
     let round = |cores: &'static [usize]| {
         let rig = Rc::clone(&rig);
@@ -86,7 +89,7 @@ fn forwarded_a_second(
         let is_open = worker < cores.len();
         loads.push(match arrival {
             Arrival::AtOwner if is_open => owned_by(worker, &sluice, cable)?,
-            _ => Load { shape: shape(), yields: true, ..Load::default() },
+            _ => Load { shape: shape(), nice: SHARING, ..Load::default() },
         });
     }
     for ((cable, load), core) in rig.cables().iter().zip(&loads).zip([SEND_CORE, FORWARD_CORE]) {
@@ -101,7 +104,7 @@ fn forwarded_a_second(
 
 fn handover(effort: Effort) -> Result<Pair, BenchError> {
     needs_two_cores()?;
-    let time = Duration::from_millis(effort.choose(800, 1500));
+    let time = Duration::from_millis(effort.choose(600, 1500));
     let rig = Rig::new().map(Rc::new)?;
     let remarks = Rc::new(RefCell::new(Remarks::default()));
     let round = |owner| {
@@ -123,7 +126,8 @@ fn time_of_a_frame(
     let setup = Setup { cores: cores.to_vec(), workers: vec![0], ..Setup::default() };
     let sluice = Sluice::start(rig, &setup)?;
     let cable = rig.cable()?;
-    let load = owned_by(owner, &sluice, cable)?;
+    // Else the owner would leave its inbox full.
+    let load = Load { nice: YIELDING, ..owned_by(owner, &sluice, cable)? };
     let sender = cable.start(&sluice, &load, SEND_CORE)?;
     let (frames, seconds) = while_it_runs(rig, &cores, time)?;
     sender.finish()?;
@@ -174,7 +178,7 @@ fn owned_by(owner: usize, sluice: &Sluice<'_>, cable: &Cable) -> Result<Load, Be
         let text = format!("worker {owner} owns {} of {FLOWS} flows: too few", listed.len());
         return Err(BenchError::Failed(text));
     }
-    Ok(Load { shape: shape(), yields: true, listed, ..Load::default() })
+    Ok(Load { shape: shape(), nice: SHARING, listed, ..Load::default() })
 }
 
 /// Frames that reach the sinks, and the seconds that the workers of these cores have run for them.

@@ -28,8 +28,9 @@ pub(crate) struct Load {
     pub(crate) frames: Option<u64>,
     /// The flow whose turn is first.
     pub(crate) first_flow: u32,
-    /// Whether it leaves its core to whoever else wants it.
-    pub(crate) yields: bool,
+    /// The sender's priority among those of its core, 0 to 19, the last: with 5 whoever shares it
+    /// gets three quarters, with 19 all that they want.
+    pub(crate) nice: i8,
     /// The flows by number, in place of all in turn; at most [`LISTED_FLOWS_MAX`].
     pub(crate) listed: Vec<u32>,
 }
@@ -95,12 +96,12 @@ impl Sender {
         let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (stopped, says_done) = (Arc::clone(&stop), Arc::clone(&done));
         let batch = if load.rate.is_some() { PACED_BATCH } else { BATCH };
-        let (interface, yields) = (interface.to_owned(), load.yields);
+        let (interface, nice) = (interface.to_owned(), load.nice);
         let ((tell_id, id), (release, released)) = (mpsc::channel(), mpsc::channel());
         let handle = namespace.spawn(move || {
             core_affinity::set_for_current(core_affinity::CoreId { id: core });
-            if yields {
-                renice(19);
+            if nice != 0 {
+                renice(nice);
             }
             let _ = tell_id.send(pthread_self());
             let result = run(&mut bpf, &interface, &template, batch, &stopped);
