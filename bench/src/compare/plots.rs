@@ -25,7 +25,7 @@ impl Report {
     /// One plot for each family of metrics.
     pub(super) fn lines(&self) -> String {
         let plots = families(&self.metrics).into_iter().map(|family| {
-            let title = format!("{} ({}) by its number", family.name, family.unit);
+            let title = format!("{} by {}", family.name, counted(&family.name));
             plane(&title, "", family.unit, &family.lines)
         });
         plots.collect()
@@ -41,7 +41,7 @@ impl Report {
         };
         let lines = [("Sluice".to_owned(), tail(ours)), (row.peer.to_owned(), tail(peers))];
         let note = row.note.as_deref().unwrap_or_default();
-        let title = format!("The part of all frames that takes longer, {note}");
+        let title = format!("The part of all frames that is under way for longer, {note}");
         plane(&title, "us", "", &lines)
     }
 
@@ -109,6 +109,21 @@ fn sized_name(name: &str) -> Option<(String, f64)> {
     let rest = parts.iter().enumerate().filter(|(at, _)| *at != place);
     let rest: Vec<&str> = rest.map(|(_, part)| *part).collect();
     Some((rest.join("_"), size))
+}
+
+/// What the number in a family's names counts.
+fn counted(family: &str) -> &'static str {
+    let known = [
+        ("judge_established", "connections"),
+        ("conn_", "connections"),
+        ("first_packet", "pods and blocks"),
+        ("lpm", "prefixes"),
+        ("acl", "rules"),
+        ("veth_forward_size", "bytes of a frame"),
+        ("veth_forward", "policies"),
+    ];
+    let found = known.iter().find(|(prefix, _)| family.starts_with(prefix));
+    found.map_or("the number in its name", |(_, what)| what)
 }
 
 /// `64`, `10k` or `1m`; not `p99`.
