@@ -16,8 +16,10 @@ VM_PACKAGES := busybox-static kmod cpio xz-utils ethtool
 # as not measured.
 BENCH_PACKAGES := ethtool procps util-linux
 BENCH_PEERS := nftables dpdk-dev openvswitch-switch-dpdk
+# Counts instructions.
+COUNT_PACKAGES := valgrind
 
-.PHONY: help build demo test test-vm bench bench-quick flood loss lint fuzz fuzz-quick loom asan clean packages peers
+.PHONY: help build demo test test-vm bench bench-quick instructions instructions-accept flood loss lint fuzz fuzz-quick loom asan clean packages peers
 
 help:
 	@echo 'make demo           the story: namespaces, sluiced, real connections, expected beside observed'
@@ -26,6 +28,7 @@ help:
 	@echo 'make test-vm        real NIC drivers and other kernels, in virtual machines; skips what cannot be downloaded'
 	@echo 'make bench          Sluice beside eBPF, DPDK, nftables and Open vSwitch, then criterion; writes bench/report'
 	@echo 'make bench-quick    the same comparison in less than 5 minutes'
+	@echo 'make instructions   instructions of a packet on its main paths, against a baseline; instructions-accept writes it'
 	@echo 'make flood          SYNs from a million sources while established connections work'
 	@echo 'make loss           10 million frames below saturation: none lost, none doubled'
 	@echo 'make build          sluiced and sluicectl in target/release'
@@ -84,6 +87,14 @@ bench-quick: PACKAGES := $(RUN_PACKAGES) $(BENCH_PACKAGES)
 bench-quick: packages peers
 	cargo build --release -p sluice-bench
 	$(SUDO) target/release/sluice-bench compare --quick
+
+# Counts do not depend on what else the machine does; see bench/README.md.
+INSTRUCTIONS := target/instructions/sluice-instructions
+INSTRUCTIONS_FILES := bench/instructions/baseline.txt target/callgrind
+instructions instructions-accept: PACKAGES := $(COUNT_PACKAGES)
+instructions instructions-accept: packages
+	cargo build --profile instructions -p sluice-instructions
+	@$(INSTRUCTIONS) $(if $(filter %-accept,$@),accept,check) $(INSTRUCTIONS_FILES)
 
 flood: PACKAGES := $(RUN_PACKAGES) $(BENCH_PACKAGES)
 flood: packages
