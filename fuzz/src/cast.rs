@@ -6,10 +6,11 @@ use std::sync::Arc;
 use ipnet::{IpNet, Ipv4Net};
 use sluice_core::address::{Mac, NetworkId};
 use sluice_core::blocks::{Block, BlockId, BlockTrie};
+use sluice_core::classifier::{PortRange, Rule};
 use sluice_core::ports::{PortMatch, PortSet, Rank, SCTP, TCP, UDP};
 use sluice_core::table::{
-    Action, Edit, Endpoint, EndpointId, GroupId, Identity, IdentityId, Node, NodeId, PolicyId,
-    PolicySet, PolicySetParts, RuleRef, Table, Tiers,
+    AccessList, AccessRule, Action, Edit, Endpoint, EndpointId, GroupId, Identity, IdentityId,
+    Node, NodeId, PolicyId, PolicySet, PolicySetParts, RuleRef, Table, Tiers,
 };
 
 /// A network whose pods and stations have addresses of the first one, too.
@@ -71,7 +72,7 @@ const CLIENT_GROUP: GroupId = GroupId(0);
 const SERVER_GROUP: GroupId = GroupId(1);
 const OUTSIDE_BLOCK: BlockId = BlockId(0);
 
-/// The table of a number, of which there are eight: who is in it and what they may do.
+/// The table of a number, of which there are sixteen: who is in it and what they may do.
 ///
 /// | | |
 /// |---|---|
@@ -83,8 +84,9 @@ const OUTSIDE_BLOCK: BlockId = BlockId(0);
 /// | 5 | as 0 the other way round, and the late pod is there |
 /// | 6 | as 3, but the server's addresses are the late pod's |
 /// | 7 | as 3, but the server takes what its tiers say: UDP 81 no, TCP 82 to 84 yes, else no |
+/// | 8 to 15 | as 8 less, behind an access list |
 pub(crate) fn edit(number: u8) -> Edit {
-    let number = number % 8;
+    let (has_list, number) = (number % 16 >= 8, number % 8);
     let mut edit = Table::empty().edit();
     for ((name, host), id) in PODS.iter().zip(0..) {
         let [egress, ingress] = tiers(number, *host);
@@ -111,7 +113,29 @@ pub(crate) fn edit(number: u8) -> Edit {
     }
     edit.set_local_node(Some(NodeId(0)));
     edit.set_blocks(BlockTrie::new([(OUTSIDE_BLOCK, &outside())].into_iter()));
+    if has_list {
+        edit.set_access_lists(vec![Arc::new(access_list())]);
+    }
     edit
+}
+
+/// The client alone may open TCP 80 to 82, and by IPv6 it may open nothing; nobody may send UDP
+/// from port 91.
+fn access_list() -> AccessList {
+    let [v4, v6] =
+        [IpAddr::from(Host::CLIENT.v4()), IpAddr::from(Host::CLIENT.v6())].map(IpNet::from);
+    let range = |first, last| Some(PortRange { first, last });
+    let web = Rule { protocol: Some(TCP), destination_ports: range(80, 82), ..Rule::default() };
+    let from_91 = Rule { protocol: Some(UDP), source_ports: range(91, 91), ..Rule::default() };
+    let rules = [
+        (false, Rule { source: Some(v4), ..web }),
+        (true, web),
+        (true, Rule { source: Some(v6), ..Rule::default() }),
+        (true, from_91),
+    ];
+    let place = |(priority, denies)| AccessRule { priority, denies };
+    let rules = (0..).zip(&rules).map(|(number, (denies, rule))| (place((number, *denies)), rule));
+    AccessList::new("edge", rules)
 }
 
 fn outside() -> Block {
