@@ -25,6 +25,7 @@ mod story;
 mod talk;
 mod veth;
 
+mod access;
 mod beyond;
 mod fragments;
 mod headers;

@@ -5,6 +5,7 @@
 //! statement = [ tier ] [ action ] peers "->" pod [ ports ]      what the pod admits
 //!           | [ tier ] [ action ] pod "=>" peers [ ports ]      what the pod may send
 //!           | "others denied"                                   no pod admits anything else
+//!           | "list" ("allow" | "deny") end "->" end [ kind ]   a rule of the node's access list
 //! tier      = "admin" | "baseline"                              else that of NetworkPolicies
 //! action    = "accept" | "deny" | "pass"                        else accept
 //! peers     = peer { "+" peer }
@@ -12,6 +13,8 @@
 //! cidr      = name "/" length                                   around that one's IPv4 address
 //! ports     = port { "," port }
 //! port      = "any" | protocol "/" number [ "-" number ]        tcp, udp, sctp
+//! end       = "all" | name "/" length | name "/v6"               the latter its IPv6 address alone
+//! kind      = "icmp" | "icmp6" | [ "from" ] port                of the destination, or of the source
 //! ```
 //!
 //! The order of statements is the order of rules. A pod that a NetworkPolicy's statement names is
@@ -23,10 +26,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use sluice_core::address::NetworkId;
 use sluice_core::blocks::{Block, BlockId, BlockTrie};
-use sluice_core::ports::{PortMatch, PortSet, Rank, SCTP, TCP, UDP};
+use sluice_core::classifier::{PortRange, Rule};
+use sluice_core::ports::{ICMP, ICMPV6, PortMatch, PortSet, Rank, SCTP, TCP, UDP};
 use sluice_core::table::{
-    Action, Direction, Endpoint, EndpointId, GroupId, Identity, IdentityId, Node, NodeId, PolicyId,
-    PolicySet, PolicySetParts, RuleRef, Table, Tier, Tiers,
+    AccessList, AccessRule, Action, Direction, Endpoint, EndpointId, GroupId, Identity, IdentityId,
+    Node, NodeId, PolicyId, PolicySet, PolicySetParts, RuleRef, Table, Tier, Tiers,
 };
 
 use crate::cast::{Cast, is_local};
@@ -52,6 +56,7 @@ struct Gathered {
 struct Rules {
     sets: BTreeMap<Place, Gathered>,
     blocks: Vec<Block>,
+    access: Vec<(AccessRule, Rule)>,
 }
 
 /// The table that rules come to.
@@ -69,6 +74,11 @@ impl Rules {
             for pod in 0..cast.pods().len() {
                 self.sets.entry((pod, Direction::Ingress, Tier::NetworkPolicy)).or_default();
             }
+            return;
+        }
+        if let Some(rule) = statement.strip_prefix("list ") {
+            let priority = u32::try_from(self.access.len()).unwrap();
+            self.access.push(access_rule(priority, rule, cast));
             return;
         }
         let mut words: Vec<&str> = statement.split_whitespace().collect();
@@ -101,7 +111,7 @@ impl Rules {
     }
 
     fn add(&mut self, place: Place, action: Action, peers: &str, ports: &[PortMatch], cast: Cast) {
-        let Self { sets, blocks } = self;
+        let Self { sets, blocks, .. } = self;
         let set = sets.entry(place).or_default();
         let count = u32::try_from(set.rules.len()).unwrap();
         let entries = ports.iter().map(|port| (*port, Rank(count)));
@@ -126,7 +136,7 @@ impl Rules {
     }
 
     fn compile(self, cast: Cast) -> sluice_core::table::Edit {
-        let Self { sets, blocks } = self;
+        let Self { sets, blocks, access } = self;
         let mut sets: BTreeMap<Place, PolicySet> =
             sets.into_iter().map(|(place, set)| (place, set.finish())).collect();
         let mut edit = Table::empty().edit();
@@ -154,6 +164,10 @@ impl Rules {
             edit.set_endpoint(EndpointId(id), Some(endpoint));
         }
         edit.set_blocks(BlockTrie::new((0..).map(BlockId).zip(&blocks)));
+        if !access.is_empty() {
+            let rules = access.iter().map(|(place, rule)| (*place, rule));
+            edit.set_access_lists(vec![Arc::new(AccessList::new("edge", rules))]);
+        }
         edit
     }
 }
@@ -174,6 +188,32 @@ impl Gathered {
             by_group_in_block: Vec::new(),
         })
     }
+}
+
+fn access_rule(priority: u32, text: &str, cast: Cast) -> (AccessRule, Rule) {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [action, from, "->", to, kind @ ..] = &words[..] else { panic!("no rule: {text}") };
+    let range = |text: &str| match port(text) {
+        PortMatch::Range { protocol, first, last } => {
+            (Some(protocol), Some(PortRange { first, last }))
+        }
+        PortMatch::Any => (None, Some(PortRange::ALL)),
+    };
+    let (protocol, source_ports, destination_ports) = match kind {
+        [] => (None, None, None),
+        ["icmp"] => (Some(ICMP), None, None),
+        ["icmp6"] => (Some(ICMPV6), None, None),
+        ["from", ports] => (range(ports).0, range(ports).1, None),
+        [ports] => (range(ports).0, None, range(ports).1),
+        _ => panic!("too many words: {text}"),
+    };
+    let end = |text: &str| match text.strip_suffix("/v6") {
+        Some(name) => Some(IpNet::from(cast.address(name, true))),
+        None => (text != "all").then(|| net_around(text, cast)),
+    };
+    let rule =
+        Rule { source: end(from), destination: end(to), source_ports, destination_ports, protocol };
+    (AccessRule { priority, denies: *action == "deny" }, rule)
 }
 
 fn group_of(pod: usize) -> GroupId {
