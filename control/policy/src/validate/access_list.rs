@@ -3,7 +3,7 @@
 use sluice_core::ports::{SCTP, TCP, UDP};
 use sluice_core::table;
 
-use super::{Report, check_text, syntax};
+use super::{Report, canonical_net, check_text, syntax};
 use crate::model::{AccessList, AccessRule};
 
 const PRIORITY_MAX: u32 = table::AccessRule::PRIORITY_MAX;
@@ -33,7 +33,9 @@ fn check_priority(report: &mut Report<'_>, at: &str, priority: u32, last: Option
 }
 
 fn check_rule(report: &mut Report<'_>, at: &str, rule: &AccessRule) {
-    if let (Some(source), Some(destination)) = (rule.source, rule.destination)
+    // As they are enforced: IPv4 written as IPv6 is IPv4.
+    let [source, destination] = [rule.source, rule.destination].map(|it| it.map(canonical_net));
+    if let (Some(source), Some(destination)) = (source, destination)
         && source.addr().is_ipv4() != destination.addr().is_ipv4()
     {
         report(

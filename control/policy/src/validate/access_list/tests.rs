@@ -63,3 +63,20 @@ fn each_fault_names_list_field_and_what_would_be_right() {
         );
     }
 }
+
+#[test]
+fn ipv4_written_as_ipv6_is_ipv4() {
+    let mapped = Some("::ffff:10.0.0.0/104".parse().unwrap());
+    let from = |source, destination: &str| {
+        let destination = Some(destination.parse().unwrap());
+        faults_of(vec![AccessRule { source, destination, ..rule(4) }])
+    };
+    assert_eq!(from(mapped, "192.0.2.0/24"), [] as [&str; 0]);
+    assert_eq!(
+        from(mapped, "fd00::/8"),
+        [
+            "AccessList edge: spec.rules[0].destination: fd00::/8 is not of the IP version of source \
+          10.0.0.0/8; want one version"
+        ]
+    );
+}
