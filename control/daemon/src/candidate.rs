@@ -2,7 +2,7 @@
 
 use sluice_api::backend::{Content, ObjectCounts, Refused};
 use sluice_policy::compile::Compiler;
-use sluice_policy::model::{Change, Kind, ObjectKey, RuleSet};
+use sluice_policy::model::{Change, Kind, Object, ObjectKey, RuleSet};
 
 /// Rule sets with fewer objects than this may shrink, short of vanishing: their owner sees them
 /// whole.
@@ -65,7 +65,31 @@ pub(crate) fn refuse_shrunk(running: &Compiler, change: &Change) -> Result<(), R
             return Err(Refused::request("allowShrink", problem, revision));
         }
     }
+    let (before, after) = access_rules(rules, change);
+    if shrinks(before, after) {
+        let problem = format!(
+            "the access lists would shrink from {before} rules to {after}; if that is meant, allow it"
+        );
+        return Err(Refused::request("allowShrink", problem, revision));
+    }
     Ok(())
+}
+
+/// How many rules all access lists have, before a change and after it. A list that has lost its
+/// rules is still there, and denies nothing.
+fn access_rules(rules: &RuleSet, change: &Change) -> (u64, u64) {
+    let len_now = |name: &str| rules.access_list(name).map_or(0, |list| list.rules.len() as u64);
+    let before: u64 = rules.access_lists().map(|list| list.rules.len() as u64).sum();
+    let removed = change.removals.iter().filter(|key| key.kind == Kind::AccessList);
+    let mut gone: u64 = removed.map(|key| len_now(&key.name)).sum();
+    let mut new = 0;
+    for object in &change.upserts {
+        if let Object::AccessList(list) = object {
+            gone += len_now(&list.name);
+            new += list.rules.len() as u64;
+        }
+    }
+    (before, before.saturating_sub(gone) + new)
 }
 
 /// A rule set after a change.
@@ -89,8 +113,8 @@ mod tests {
     use super::*;
     use sluice_policy::compile::CompileOptions;
     use sluice_policy::model::{
-        ClusterNetworkPolicy, LabelSelector, Namespace, NamespacedPods, NetworkPolicy, Node,
-        Object, Pod, Tier,
+        AccessAction, AccessList, AccessRule, ClusterNetworkPolicy, LabelSelector, Namespace,
+        NamespacedPods, NetworkPolicy, Node, Pod, Tier,
     };
 
     fn namespaces(count: usize) -> RuleSet {
@@ -153,6 +177,39 @@ mod tests {
             let refused = shrunk(with_policy, &namespaces(50)).unwrap_err();
             assert!(refused.faults[0].problem.contains(expected), "{refused}");
         }
+    }
+
+    #[test]
+    fn rules_that_vanish_from_access_lists_are_noticed_though_the_lists_are_still_there() {
+        let with_rules = |count| {
+            let rule = |priority| AccessRule {
+                priority,
+                action: AccessAction::Deny,
+                source: None,
+                destination: None,
+                protocol: None,
+                source_ports: None,
+                destination_ports: None,
+            };
+            let rules = (0..count).map(rule).collect();
+            let mut all = namespaces(50);
+            all.insert(AccessList { name: "edge".into(), rules }).unwrap();
+            all.insert(AccessList { name: "other".into(), rules: vec![] }).unwrap();
+            all
+        };
+        for (before, after, refused) in [
+            (0, 0, false),
+            (0, 5, false),
+            (1, 0, true),
+            (19, 1, false),
+            (20, 10, false),
+            (20, 9, true),
+        ] {
+            let result = shrunk(with_rules(before), &with_rules(after));
+            assert_eq!(result.is_err(), refused, "{before} to {after}");
+        }
+        let problem = shrunk(with_rules(30), &with_rules(3)).unwrap_err().faults[0].problem.clone();
+        assert!(problem.contains("from 30 rules to 3"), "{problem}");
     }
 
     #[test]
