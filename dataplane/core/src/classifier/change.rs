@@ -55,19 +55,26 @@ impl<const A: usize> Tree<A> {
             self.set_link(link.at(), after);
             return link;
         }
-        let is_covered = |child: u32| covered.contains(&child);
-        let mut after: HashMap<Link, Link> = HashMap::new();
-        for (child, before) in (0u32..).zip(row.iter().skip(1)).filter(|(it, _)| is_covered(*it)) {
-            let known = after.get(before).copied();
-            let now = known.unwrap_or_else(|| {
-                let is_own = !(0u32..)
-                    .zip(row.iter().skip(1))
-                    .any(|(child, link)| link == before && !is_covered(child));
-                self.changed(*before, change, is_own, depth + 1)
-            });
-            after.insert(*before, now);
-            if now != *before {
-                self.set_link(link.at() + 1 + child, now);
+        // Each child that the rule concerns, once; what other children share with it stays for them.
+        let children = || (0u32..).zip(row.iter().skip(1).copied());
+        let (its, others): (Vec<_>, Vec<_>) =
+            children().partition(|(child, _)| covered.contains(child));
+        let mut before: Vec<Link> = its.iter().map(|(_, link)| *link).collect();
+        before.sort_unstable();
+        before.dedup();
+        let mut is_own = vec![true; before.len()];
+        for (_, link) in others {
+            if let Some(own) = before.binary_search(&link).ok().and_then(|at| is_own.get_mut(at)) {
+                *own = false;
+            }
+        }
+        let changed = before.into_iter().zip(is_own);
+        let after: HashMap<Link, Link> = changed
+            .map(|(before, is_own)| (before, self.changed(before, change, is_own, depth + 1)))
+            .collect();
+        for (child, before) in its {
+            if let Some(now) = after.get(&before).filter(|now| **now != before) {
+                self.set_link(link.at() + 1 + child, *now);
             }
         }
         link
