@@ -75,11 +75,11 @@ fn change(
 }
 
 fn upsert(object: impl Into<Object>) -> Change {
-    Change { upserts: vec![object.into()], removals: Vec::new() }
+    Change { upserts: vec![object.into()], ..Change::default() }
 }
 
 fn remove(object: impl Into<Object>) -> Change {
-    Change { upserts: Vec::new(), removals: vec![object.into().key()] }
+    Change { removals: vec![object.into().key()], ..Change::default() }
 }
 
 fn changes(c: &mut Criterion) {

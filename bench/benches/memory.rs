@@ -53,7 +53,7 @@ fn measure(what: &str, rules: impl Fn() -> sluice_policy::model::RuleSet) {
     pod.name = "joined".into();
     pod.addresses = vec![[172, 16, 0, 1].into()];
     let before_change = held();
-    compiler.apply(Change { upserts: vec![pod.into()], removals: Vec::new() }, 2).unwrap();
+    compiler.apply(Change { upserts: vec![pod.into()], ..Change::default() }, 2).unwrap();
     let change = held() - before_change;
     drop(old);
     let table = Arc::clone(compiler.table());

@@ -45,7 +45,7 @@ pub(crate) fn run() -> Result<(), BenchError> {
         let pod = Pod::new("n0", format!("joined-{revision}"))
             .with_label("app", "a0")
             .with_address(IpAddr::from([10, 2, high, low]));
-        let change = Change { upserts: vec![pod.into()], removals: Vec::new() };
+        let change = Change { upserts: vec![pod.into()], ..Change::default() };
         let start = Instant::now();
         publish(Arc::clone(compiler.apply(change, revision).map_err(refused)?))?;
         times.push(start.elapsed());

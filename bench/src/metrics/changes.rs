@@ -123,7 +123,7 @@ impl Changing {
         let types = [PolicyType::Egress];
         let policy =
             NetworkPolicy::new("ns-0", "changing", subject, &types, None, Some(vec![rule]));
-        let change = Change { upserts: vec![policy.into()], removals: Vec::new() };
+        let change = Change { upserts: vec![policy.into()], ..Change::default() };
         let table = self.compiler.apply(change, self.revision).map_err(refused)?;
         self.engine.publish(Arc::clone(table)).map_err(BenchError::failed("publishing"))
     }
@@ -235,7 +235,7 @@ impl ComingAndGoing {
         );
         let (start, mut changes) = (Instant::now(), 0);
         while !stop.load(Relaxed) {
-            let mut change = Change { upserts: Vec::new(), removals: Vec::new() };
+            let mut change = Change::default();
             if self.compiler.rules().contains(&pod.key()) {
                 change.removals.push(pod.key());
             } else {

@@ -2,7 +2,8 @@
 
 use sluice_api::backend::{Content, ObjectCounts, Refused};
 use sluice_policy::compile::Compiler;
-use sluice_policy::model::{Change, Kind, Object, ObjectKey, RuleSet};
+use sluice_policy::model::{Change, Fault, Kind, Object, ObjectKey, RuleSet};
+use sluice_policy::validate::validate_access_list_change;
 
 /// Rule sets with fewer objects than this may shrink, short of vanishing: their owner sees them
 /// whole.
@@ -27,7 +28,13 @@ pub(crate) fn change_of(
     };
     let is_missing = |key: &&ObjectKey| !running.rules().contains(key);
     let missing: Vec<ObjectKey> = change.removals.iter().filter(is_missing).cloned().collect();
-    if missing.is_empty() { Ok(change) } else { Err(Refused::missing(missing, revision)) }
+    if !missing.is_empty() {
+        return Err(Refused::missing(missing, revision));
+    }
+    let lists = change.access_lists.iter();
+    let faults: Vec<Fault> =
+        lists.flat_map(|it| validate_access_list_change(running.rules(), it)).collect();
+    if faults.is_empty() { Ok(change) } else { Err(Refused { faults, running_revision: revision }) }
 }
 
 /// Refuses a change by which so much is lost that its source may have lost its data.
@@ -89,17 +96,19 @@ fn access_rules(rules: &RuleSet, change: &Change) -> (u64, u64) {
             new += list.rules.len() as u64;
         }
     }
-    (before, before.saturating_sub(gone) + new)
+    for list in &change.access_lists {
+        let replaced = list.upserts.iter().filter(|rule| {
+            rules.access_list(&list.name).is_some_and(|it| it.rule(rule.priority).is_some())
+        });
+        gone += (list.removals.len() + replaced.count()) as u64;
+        new += list.upserts.len() as u64;
+    }
+    (before, (before + new).saturating_sub(gone))
 }
 
 /// A rule set after a change.
 pub(crate) fn rules_after(mut rules: RuleSet, change: Change) -> RuleSet {
-    for key in &change.removals {
-        rules.remove(key);
-    }
-    for object in change.upserts {
-        rules.replace(object);
-    }
+    rules.apply(change);
     rules
 }
 
@@ -113,8 +122,8 @@ mod tests {
     use super::*;
     use sluice_policy::compile::CompileOptions;
     use sluice_policy::model::{
-        AccessAction, AccessList, AccessRule, ClusterNetworkPolicy, LabelSelector, Namespace,
-        NamespacedPods, NetworkPolicy, Node, Pod, Tier,
+        AccessAction, AccessList, AccessListChange, AccessRule, ClusterNetworkPolicy,
+        LabelSelector, Namespace, NamespacedPods, NetworkPolicy, Node, Pod, Tier,
     };
 
     fn namespaces(count: usize) -> RuleSet {
@@ -208,8 +217,35 @@ mod tests {
             let result = shrunk(with_rules(before), &with_rules(after));
             assert_eq!(result.is_err(), refused, "{before} to {after}");
         }
+        // Rule by rule too.
+        let change = with_rules(30).change_to(&with_rules(20));
+        assert_eq!((change.upserts.len(), change.access_lists[0].removals.len()), (0, 10));
+        let removals = (0..21).collect();
+        let lists = vec![AccessListChange { name: "edge".into(), removals, ..Default::default() }];
+        let change = Change { access_lists: lists, ..Change::default() };
+        assert!(refuse_shrunk(&running(with_rules(30)), &change).is_err());
         let problem = shrunk(with_rules(30), &with_rules(3)).unwrap_err().faults[0].problem.clone();
         assert!(problem.contains("from 30 rules to 3"), "{problem}");
+    }
+
+    #[test]
+    fn a_change_of_a_list_that_is_not_there_or_has_no_such_rule_is_refused_by_name() {
+        let mut rules = namespaces(1);
+        rules.insert(AccessList { name: "edge".into(), rules: vec![] }).unwrap();
+        for (name, expected) in [
+            ("other", "AccessList other: metadata.name: its rules are to change, but"),
+            ("edge", "AccessList edge: removals[0]: the list has no rule of priority 7"),
+        ] {
+            let lists = vec![AccessListChange {
+                name: name.into(),
+                removals: vec![7],
+                ..AccessListChange::default()
+            }];
+            let content = Content::Delta(Change { access_lists: lists, ..Change::default() });
+            let refused = change_of(&running(rules.clone()), Some(3), content).unwrap_err();
+            assert_eq!(refused.running_revision, 3);
+            assert!(refused.faults[0].to_string().starts_with(expected), "{refused}");
+        }
     }
 
     #[test]
@@ -217,7 +253,7 @@ mod tests {
         let mut rules = namespaces(50);
         rules.insert(policy()).unwrap();
         let running = running(rules);
-        let change = Change { upserts: Vec::new(), removals: vec![policy().key()] };
+        let change = Change { removals: vec![policy().key()], ..Change::default() };
         let change = change_of(&running, Some(3), Content::Delta(change)).unwrap();
         assert!(refuse_shrunk(&running, &change).is_err());
     }
@@ -257,7 +293,7 @@ mod tests {
         let removals = [Pod::new("n1", "a").into(), Namespace::new("n0").into(), policy()];
         let removals: Vec<ObjectKey> = removals.iter().map(Object::key).collect();
         let upserts = vec![Pod::new("n1", "b").into()];
-        let content = Content::Delta(Change { upserts, removals });
+        let content = Content::Delta(Change { upserts, removals, ..Change::default() });
         let refused = change_of(&running(namespaces(1)), Some(3), content).unwrap_err();
         assert_eq!(refused.running_revision, 3);
         let faults: Vec<String> = refused.faults.iter().map(ToString::to_string).collect();

@@ -163,7 +163,8 @@ mod tests {
     fn record(revision: u64) -> Record {
         let namespace = Namespace::new(format!("n{revision}"));
         let gone = Object::from(Namespace::new("gone")).key();
-        let change = Change { upserts: vec![namespace.into()], removals: vec![gone] };
+        let change =
+            Change { upserts: vec![namespace.into()], removals: vec![gone], ..Change::default() };
         Record { revision, version: format!("line\nbreak {revision}"), change }
     }
 

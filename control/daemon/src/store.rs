@@ -103,7 +103,7 @@ mod tests {
     fn commit(store: &mut Store, rules: &mut RuleSet, revision: u64) {
         let change = Change {
             upserts: vec![Namespace::new(format!("n{revision}")).into()],
-            removals: Vec::new(),
+            ..Change::default()
         };
         let bytes = encode_change(&change);
         *rules = rules_after(std::mem::take(rules), change);

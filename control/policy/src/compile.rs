@@ -41,8 +41,8 @@ use self::numbers::Slab;
 use self::policies::Policies;
 use self::population::Population;
 use self::sets::Sets;
-use crate::model::{Change, Fault, Name, ObjectKey, RuleSet};
-use crate::validate::{Owners, Update, validate_object};
+use crate::model::{AccessListChange, Change, Fault, Kind, Name, ObjectKey, RuleSet};
+use crate::validate::{Owners, Update, validate_access_list_change, validate_object};
 
 /// What the compiler must know besides the rule set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -138,7 +138,7 @@ impl Compiler {
         revision: u64,
     ) -> Result<Self, Vec<Fault>> {
         let mut compiler = Self::new(options.clone());
-        let change = Change { upserts: rules.into_objects().collect(), removals: Vec::new() };
+        let change = Change { upserts: rules.into_objects().collect(), ..Change::default() };
         compiler.apply(change, revision)?;
         Ok(compiler)
     }
@@ -184,7 +184,14 @@ impl Compiler {
         let mut faults: Vec<Fault> = change.upserts.iter().flat_map(validate_object).collect();
         let mut named = BTreeSet::new();
         let upserts = change.upserts.iter().map(|object| object.key());
-        for key in upserts.chain(change.removals.iter().cloned()) {
+        let list_key = |it: &AccessListChange| ObjectKey {
+            kind: Kind::AccessList,
+            namespace: None,
+            name: it.name.clone(),
+        };
+        let lists = change.access_lists.iter();
+        faults.extend(lists.clone().flat_map(|it| validate_access_list_change(&self.rules, it)));
+        for key in upserts.chain(change.removals.iter().cloned()).chain(lists.map(list_key)) {
             if !named.insert(key.clone()) {
                 faults.push(fault_of(&key, "the change names it twice; want each object once"));
             }

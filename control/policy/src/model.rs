@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
-pub use access_list::{AccessAction, AccessList, AccessRule};
+pub use access_list::{AccessAction, AccessList, AccessListChange, AccessRule};
 pub use change::Change;
 pub use cluster::{
     Action, ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterPorts, ClusterRule,
@@ -300,6 +300,12 @@ impl RuleSet {
     #[must_use]
     pub fn access_list(&self, name: &str) -> Option<&AccessList> {
         self.access_lists.get(name)
+    }
+
+    /// Carries out a change without faults on the access list that it names. Gives the rules that
+    /// have gone or been replaced.
+    pub(crate) fn change_access_list(&mut self, change: AccessListChange) -> Vec<AccessRule> {
+        self.access_lists.get_mut(&change.name).map_or_else(Vec::new, |list| list.apply(change))
     }
 
     /// The access lists, sorted by name.

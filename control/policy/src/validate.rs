@@ -13,19 +13,21 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use self::access_list::check_access_list;
+use self::access_list::{check_access_list, check_access_list_change};
 use self::cluster::check_cluster_policy;
 pub(crate) use self::owners::{Owners, Update};
 use crate::model::{
-    Block, Change, Fault, LabelSelector, Labels, NAMESPACE_NAME_LABEL, Namespace, NetworkPolicy,
-    Node, Object, Operator, Peer, Peers, Pod, Port, Ports, Problem, Rule, RuleSet,
+    AccessListChange, Block, Change, Fault, Kind, LabelSelector, Labels, NAMESPACE_NAME_LABEL,
+    Namespace, NetworkPolicy, Node, Object, ObjectKey, Operator, Peer, Peers, Pod, Port, Ports,
+    Problem, Rule, RuleSet,
 };
 
 /// All faults of a rule set, sorted by object and field. None: [`crate::compile::compile`] will
 /// take it.
 #[must_use]
 pub fn validate(rules: &RuleSet) -> Vec<Fault> {
-    let change = Change { upserts: rules.clone().into_objects().collect(), removals: Vec::new() };
+    let upserts = rules.clone().into_objects().collect();
+    let change = Change { upserts, ..Change::default() };
     let mut faults: Vec<Fault> = change.upserts.iter().flat_map(validate_object).collect();
     faults.extend(Owners::new(None).after(&change).err().unwrap_or_default());
     faults.sort();
@@ -36,13 +38,34 @@ pub fn validate(rules: &RuleSet) -> Vec<Fault> {
 #[must_use]
 pub fn validate_object(object: &Object) -> Vec<Fault> {
     let mut faults = Vec::new();
-    check(&mut faults, object, |report| match object {
-        Object::Namespace(namespace) => check_namespace(report, namespace),
-        Object::Pod(pod) => check_pod(report, pod),
-        Object::Node(node) => check_node(report, node),
-        Object::NetworkPolicy(policy) => check_policy(report, policy),
-        Object::ClusterNetworkPolicy(it) => check_cluster_policy(report, it),
-        Object::AccessList(it) => check_access_list(report, it),
+    check(
+        &mut faults,
+        || object.key(),
+        |report| match object {
+            Object::Namespace(namespace) => check_namespace(report, namespace),
+            Object::Pod(pod) => check_pod(report, pod),
+            Object::Node(node) => check_node(report, node),
+            Object::NetworkPolicy(policy) => check_policy(report, policy),
+            Object::ClusterNetworkPolicy(it) => check_cluster_policy(report, it),
+            Object::AccessList(it) => check_access_list(report, it),
+        },
+    );
+    faults.sort();
+    faults
+}
+
+/// All faults of a change to the rules of an access list of `rules`, sorted by field.
+#[must_use]
+pub fn validate_access_list_change(rules: &RuleSet, change: &AccessListChange) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let list = rules.access_list(&change.name);
+    let key = || ObjectKey { kind: Kind::AccessList, namespace: None, name: change.name.clone() };
+    check(&mut faults, key, |report| match list {
+        Some(list) => check_access_list_change(report, list, change),
+        None => report(
+            "metadata.name".to_owned(),
+            "its rules are to change, but the rule set does not have it".to_owned(),
+        ),
     });
     faults.sort();
     faults
@@ -69,13 +92,17 @@ pub fn canonical_net(net: IpNet) -> IpNet {
 type Report<'a> = dyn FnMut(String, String) + 'a;
 
 /// Runs the checks of one object; its name is worked out only if they find something.
-fn check(faults: &mut Vec<Fault>, object: &Object, checks: impl FnOnce(&mut Report<'_>)) {
+fn check(
+    faults: &mut Vec<Fault>,
+    object: impl FnOnce() -> ObjectKey,
+    checks: impl FnOnce(&mut Report<'_>),
+) {
     let mut found = Vec::new();
     checks(&mut |field, problem| found.push((field, problem)));
     if found.is_empty() {
         return;
     }
-    let object = object.key().to_string();
+    let object = object().to_string();
     faults.extend(found.into_iter().map(|(field, problem)| Fault {
         object: object.clone(),
         field,

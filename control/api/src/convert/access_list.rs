@@ -1,7 +1,7 @@
 //! Access lists, both ways.
 
 use ipnet::IpNet;
-use sluice_policy::model::{AccessAction, AccessList, AccessRule};
+use sluice_policy::model::{AccessAction, AccessList, AccessListChange, AccessRule};
 
 use super::report::{Path, Report, gather};
 use crate::wire;
@@ -11,6 +11,16 @@ pub(super) fn access_list(report: &mut Report, list: wire::AccessList) -> Option
     let rules = list.rules.into_iter().enumerate();
     let rules = gather(rules.map(|(place, it)| rule(report, &at.item(place), it)));
     Some(AccessList { name: list.name, rules: rules? })
+}
+
+pub(super) fn change(
+    report: &mut Report,
+    change: wire::AccessListChange,
+) -> Option<AccessListChange> {
+    let at = Path::Top("upserts");
+    let upserts = change.upserts.into_iter().enumerate();
+    let upserts = gather(upserts.map(|(place, it)| rule(report, &at.item(place), it)));
+    Some(AccessListChange { name: change.name, upserts: upserts?, removals: change.removals })
 }
 
 fn rule(report: &mut Report, at: &Path<'_>, rule: wire::AccessRule) -> Option<AccessRule> {
@@ -100,6 +110,14 @@ pub(super) fn to_wire(list: &AccessList) -> wire::AccessList {
     wire::AccessList {
         name: list.name.clone(),
         rules: list.rules.iter().map(rule_to_wire).collect(),
+    }
+}
+
+pub(super) fn change_to_wire(change: &AccessListChange) -> wire::AccessListChange {
+    wire::AccessListChange {
+        name: change.name.clone(),
+        upserts: change.upserts.iter().map(rule_to_wire).collect(),
+        removals: change.removals.clone(),
     }
 }
 

@@ -3,10 +3,10 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use sluice_policy::model::{Change, Kind, Object, ObjectKey};
+use sluice_policy::model::{AccessListChange, Change, Kind, Object, ObjectKey};
 
 use super::report::{Path, Report};
-use super::{rules, to_wire};
+use super::{access_list, rules, to_wire};
 use crate::backend::Content;
 use crate::wire;
 use crate::wire::commit_request::Content as Sent;
@@ -49,6 +49,7 @@ pub(crate) fn delta_to_wire(change: &Change) -> wire::Delta {
     wire::Delta {
         upserts: Some(to_wire::objects(&change.upserts)),
         removals: change.removals.iter().map(key_to_wire).collect(),
+        access_lists: change.access_lists.iter().map(access_list::change_to_wire).collect(),
     }
 }
 
@@ -63,15 +64,44 @@ pub(crate) fn delta(report: &mut Report, delta: wire::Delta) -> Option<Change> {
             "it is absent; want the objects that are new or differ, which may be none",
         ),
     };
-    let (upserts, removals) = (upserts?, removals?);
+    let access_lists = access_lists(report, delta.access_lists);
+    let (upserts, removals, access_lists) = (upserts?, removals?, access_lists?);
     for key in removals.iter().filter(|key| upserts.contains_key(key)) {
         report.turn_to(key.to_string());
         report.fault::<()>(&Path::Top("removals"), "it is among the upserts too; want it in one");
     }
+    for key in access_lists.keys() {
+        if upserts.contains_key(key) || removals.contains(key) {
+            report.turn_to(key.to_string());
+            let problem = "it is among the upserts or removals too; want it in one";
+            report.fault::<()>(&Path::Top("accessLists"), problem);
+        }
+    }
     Some(Change {
         upserts: upserts.into_values().collect(),
         removals: removals.into_iter().collect(),
+        access_lists: access_lists.into_values().collect(),
     })
+}
+
+fn access_lists(
+    report: &mut Report,
+    lists: Vec<wire::AccessListChange>,
+) -> Option<BTreeMap<ObjectKey, AccessListChange>> {
+    let mut changes = Some(BTreeMap::new());
+    for it in lists {
+        let key = ObjectKey { kind: Kind::AccessList, namespace: None, name: it.name.clone() };
+        report.turn_to(key.to_string());
+        match (access_list::change(report, it), &mut changes) {
+            (Some(_), Some(list)) if list.contains_key(&key) => twice(report, &key, "accessLists"),
+            (Some(change), Some(list)) => {
+                list.insert(key, change);
+            }
+            _ => changes = None,
+        }
+    }
+    report.turn_to(REQUEST.to_owned());
+    changes
 }
 
 fn upserts(report: &mut Report, rules: wire::RuleSet) -> BTreeMap<ObjectKey, Object> {

@@ -39,6 +39,18 @@ impl AccessLists {
         self.0.insert(name.to_owned(), Arc::new(compiled));
     }
 
+    /// Takes out rules of a list, then puts others in.
+    pub(super) fn change(&mut self, name: &str, gone: &[AccessRule], new: &[AccessRule]) {
+        let Some(compiled) = self.0.get_mut(name) else { return };
+        let compiled = Arc::make_mut(compiled);
+        for (place, rule) in gone.iter().map(lowered) {
+            compiled.remove(place, &rule);
+        }
+        for (place, rule) in new.iter().map(lowered) {
+            compiled.insert(place, &rule);
+        }
+    }
+
     /// All lists as the table has them.
     pub(super) fn compiled(&self) -> Vec<Arc<table::AccessList>> {
         self.0.values().map(Arc::clone).collect()

@@ -44,8 +44,13 @@ struct Touched {
 impl Compiler {
     /// Carries out a change that has no faults.
     pub(super) fn carry_out(&mut self, change: Change, revision: u64) {
-        let (keys, lists) = self.take_over(change);
         let mut touched = Touched::default();
+        for rules in &change.access_lists {
+            let gone = self.rules.change_access_list(rules.clone());
+            self.access_lists.change(&rules.name, &gone, &rules.upserts);
+            touched.access_lists = true;
+        }
+        let (keys, lists) = self.take_over(change);
         for key in &keys {
             match key.kind {
                 Kind::Namespace => {

@@ -2,22 +2,24 @@
 
 use std::collections::BTreeMap;
 
-use super::{Object, ObjectKey, RuleSet};
+use super::{AccessList, AccessListChange, Object, ObjectKey, RuleSet};
 
-/// Objects to put in and objects to take out. No object is named twice.
+/// Objects to put in, objects to take out, and access lists to change. No object is named twice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Change {
     /// Objects that are new, or take the place of those with the same kind and name.
     pub upserts: Vec<Object>,
     /// Objects that go; each must be there.
     pub removals: Vec<ObjectKey>,
+    /// Access lists of which single rules come and go; each must be there.
+    pub access_lists: Vec<AccessListChange>,
 }
 
 impl Change {
     /// Whether nothing changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.upserts.is_empty() && self.removals.is_empty()
+        self.upserts.is_empty() && self.removals.is_empty() && self.access_lists.is_empty()
     }
 }
 
@@ -32,8 +34,37 @@ impl RuleSet {
         compare(&mut change, &self.network_policies, &target.network_policies);
         let (before, after) = (&self.cluster_network_policies, &target.cluster_network_policies);
         compare(&mut change, before, after);
-        compare(&mut change, &self.access_lists, &target.access_lists);
+        let mut lists = Change::default();
+        compare(&mut lists, &self.access_lists, &target.access_lists);
+        for object in lists.upserts {
+            match self.rule_by_rule(&object) {
+                Some(rules) => change.access_lists.push(rules),
+                None => change.upserts.push(object),
+            }
+        }
+        change.removals.extend(lists.removals);
         change
+    }
+
+    /// What turns the list that is there into another, if most of its rules stay.
+    fn rule_by_rule(&self, object: &Object) -> Option<AccessListChange> {
+        let Object::AccessList(after) = object else { return None };
+        let before: &AccessList = self.access_lists.get(&after.name)?;
+        let change = AccessListChange::between(before, after);
+        (change.len() <= after.rules.len() / 2).then_some(change)
+    }
+
+    /// Carries out a change that has no faults.
+    pub fn apply(&mut self, change: Change) {
+        for key in &change.removals {
+            self.remove(key);
+        }
+        for object in change.upserts {
+            self.replace(object);
+        }
+        for rules in change.access_lists {
+            self.change_access_list(rules);
+        }
     }
 }
 

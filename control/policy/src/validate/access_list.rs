@@ -4,7 +4,7 @@ use sluice_core::ports::{SCTP, TCP, UDP};
 use sluice_core::table;
 
 use super::{Report, canonical_net, check_text, syntax};
-use crate::model::{AccessList, AccessRule};
+use crate::model::{AccessList, AccessListChange, AccessRule};
 
 const PRIORITY_MAX: u32 = table::AccessRule::PRIORITY_MAX;
 
@@ -16,6 +16,37 @@ pub(super) fn check_access_list(report: &mut Report<'_>, list: &AccessList) {
         check_priority(report, &at, rule.priority, last);
         last = last.max(Some(rule.priority));
         check_rule(report, &at, rule);
+    }
+}
+
+/// Checks a change of a list's rules.
+pub(super) fn check_access_list_change(
+    report: &mut Report<'_>,
+    list: &AccessList,
+    change: &AccessListChange,
+) {
+    let mut last = None;
+    for (place, rule) in change.upserts.iter().enumerate() {
+        let at = format!("upserts[{place}]");
+        check_priority(report, &at, rule.priority, last);
+        last = last.max(Some(rule.priority));
+        check_rule(report, &at, rule);
+    }
+    let mut last = None;
+    for (place, &priority) in change.removals.iter().enumerate() {
+        let is_upsert =
+            || change.upserts.binary_search_by_key(&priority, |rule| rule.priority).is_ok();
+        let problem = if let Some(last) = last.filter(|last| *last >= priority) {
+            format!("{priority} stands behind {last}; want rising priorities, each once")
+        } else if list.rule(priority).is_none() {
+            format!("the list has no rule of priority {priority}; remove only what is there")
+        } else if is_upsert() {
+            format!("{priority} is among the upserts too; want it in one")
+        } else {
+            last = Some(priority);
+            continue;
+        };
+        report(format!("removals[{place}]"), problem);
     }
 }
 

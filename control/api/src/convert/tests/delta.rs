@@ -30,7 +30,7 @@ fn pod(name: &str) -> wire::Pod {
 fn delta(pods: &[&str], removals: Vec<wire::ObjectKey>) -> wire::Delta {
     let pods = pods.iter().map(|name| pod(name)).collect();
     let upserts = wire::RuleSet { pods, ..wire::RuleSet::default() };
-    wire::Delta { upserts: Some(upserts), removals }
+    wire::Delta { upserts: Some(upserts), removals, ..wire::Delta::default() }
 }
 
 fn faults_of(request: wire::CommitRequest) -> Vec<String> {
@@ -75,6 +75,32 @@ fn no_object_is_named_twice() {
 }
 
 #[test]
+fn an_access_list_is_named_once_as_well() {
+    let named = |names: &[&str]| {
+        let lists = names.iter().map(|name| wire::AccessListChange {
+            name: (*name).into(),
+            ..wire::AccessListChange::default()
+        });
+        wire::Delta { access_lists: lists.collect(), ..delta(&[], Vec::new()) }
+    };
+    commit::order(request(named(&["edge", "inner"]))).unwrap();
+    assert_eq!(
+        faults_of(request(named(&["edge", "edge"]))),
+        ["AccessList edge: accessLists: the delta names it there twice; want it once"]
+    );
+    let removals = vec![key(wire::Kind::AccessList, None, "edge")];
+    assert_eq!(
+        faults_of(request(wire::Delta { removals, ..named(&["edge"]) })),
+        ["AccessList edge: accessLists: it is among the upserts or removals too; want it in one"]
+    );
+    let mut wrong = named(&["edge"]);
+    wrong.access_lists[0].upserts.push(wire::AccessRule::default());
+    let faults = faults_of(request(wrong));
+    let first = "AccessList edge: upserts[0].action: it is unspecified; want Allow or Deny";
+    assert_eq!(faults[0], first, "{faults:?}");
+}
+
+#[test]
 fn each_fault_of_a_key_names_its_place() {
     let wanted = "want Namespace, Pod, Node, NetworkPolicy, ClusterNetworkPolicy or AccessList";
     let removals = vec![
@@ -102,7 +128,8 @@ fn each_fault_of_a_key_names_its_place() {
 #[test]
 fn upserts_that_a_client_forgot_are_no_empty_ones() {
     let gone = vec![key(wire::Kind::NetworkPolicy, Some("shop"), "deny")];
-    let faults = faults_of(request(wire::Delta { upserts: None, removals: gone.clone() }));
+    let faults =
+        faults_of(request(wire::Delta { removals: gone.clone(), ..wire::Delta::default() }));
     assert_eq!(
         faults,
         ["request: delta.upserts: it is absent; want the objects that are new or differ, which \
@@ -147,10 +174,11 @@ fn upserts_and_removals_arrive_sorted() {
         key(Kind::Pod, Some("b"), "a"),
         key(Kind::ClusterNetworkPolicy, None, "old"),
     ];
-    let sorted = Change { upserts: upserts.clone(), removals: removals.clone() };
+    let sorted =
+        Change { upserts: upserts.clone(), removals: removals.clone(), ..Change::default() };
     upserts.reverse();
     removals.reverse();
-    let content = Content::Delta(Change { upserts, removals });
+    let content = Content::Delta(Change { upserts, removals, ..Change::default() });
     let order = CommitOrder { base_revision: Some(1), content, ..CommitOrder::default() };
     let read = commit::order(commit::order_to_wire(&order)).unwrap();
     assert_eq!(read.content, Content::Delta(sorted));

@@ -8,10 +8,11 @@ use proptest::option;
 use proptest::prelude::*;
 use sluice_core::address::{Mac, NetworkId};
 use sluice_policy::model::{
-    AccessAction, AccessList, AccessRule, Action, Block, Change, ClusterNetworkPolicy, ClusterPeer,
-    ClusterPort, ClusterPorts, ClusterRule, Expression, Kind, LabelSelector, Labels, Name,
-    NamedPort, Namespace, NamespacedPods, NetworkPolicy, Node, Object, ObjectKey, Operator,
-    PRIORITY_MAX, Peer, Peers, Pod, PolicyPort, Port, Ports, Protocol, Rule, RuleSet, Tier,
+    AccessAction, AccessList, AccessListChange, AccessRule, Action, Block, Change,
+    ClusterNetworkPolicy, ClusterPeer, ClusterPort, ClusterPorts, ClusterRule, Expression, Kind,
+    LabelSelector, Labels, Name, NamedPort, Namespace, NamespacedPods, NetworkPolicy, Node, Object,
+    ObjectKey, Operator, PRIORITY_MAX, Peer, Peers, Pod, PolicyPort, Port, Ports, Protocol, Rule,
+    RuleSet, Tier,
 };
 
 use crate::backend::{
@@ -214,11 +215,32 @@ pub(super) fn diff_order() -> impl Strategy<Value = DiffOrder> {
 fn content() -> impl Strategy<Value = Content> {
     prop_oneof![
         rule_set().prop_map(Content::Snapshot),
-        (rule_set(), btree_set(object_key(), 0..8)).prop_map(|(upserts, removals)| {
-            let removals = removals.into_iter().filter(|key| !upserts.contains(key)).collect();
-            Content::Delta(Change { upserts: upserts.into_objects().collect(), removals })
-        }),
+        (rule_set(), btree_set(object_key(), 0..8), access_list_changes()).prop_map(
+            |(upserts, removals, mut access_lists)| {
+                let removals: Vec<_> =
+                    removals.into_iter().filter(|key| !upserts.contains(key)).collect();
+                access_lists.retain(|list| {
+                    let key = Object::from(list_named(&list.name)).key();
+                    !upserts.contains(&key) && !removals.contains(&key)
+                });
+                let upserts = upserts.into_objects().collect();
+                Content::Delta(Change { upserts, removals, access_lists })
+            }
+        ),
     ]
+}
+
+fn list_named(name: &str) -> AccessList {
+    AccessList { name: name.to_owned(), rules: Vec::new() }
+}
+
+/// Sorted by name, each once.
+fn access_list_changes() -> impl Strategy<Value = Vec<AccessListChange>> {
+    let rules = (vec(access_rule(), 0..3), vec(any::<u32>(), 0..3));
+    btree_map(text(), rules, 0..3).prop_map(|lists| {
+        let change = |(name, (upserts, removals))| AccessListChange { name, upserts, removals };
+        lists.into_iter().map(change).collect()
+    })
 }
 
 /// A key that an object can have.

@@ -25,7 +25,7 @@ fn delta(base: u64) -> CommitOrder {
         egress: vec![rule],
     };
     let upserts = vec![Pod::new("shop", "cache").into(), policy.into()];
-    let change = Change { upserts, removals: vec![pod("web")] };
+    let change = Change { upserts, removals: vec![pod("web")], ..Change::default() };
     CommitOrder {
         version: "delta".into(),
         base_revision: Some(base),
@@ -67,7 +67,7 @@ async fn a_delta_on_another_revision_or_of_what_is_not_there_changes_nothing() {
     assert_eq!(refused, Refused::wrong_base(7, 1));
 
     let content =
-        Content::Delta(Change { upserts: Vec::new(), removals: vec![pod("web"), pod("gone")] });
+        Content::Delta(Change { removals: vec![pod("web"), pod("gone")], ..Change::default() });
     let refused = client.commit(&CommitOrder { content, ..delta(1) }).await.unwrap().unwrap_err();
     assert_eq!(refused, Refused::missing([pod("gone")], 1));
     assert_eq!(

@@ -10,7 +10,7 @@ use crate::convert;
 /// A delta on revision 1 that takes a pod out.
 fn delta(name: &str) -> DiffOrder {
     let removals = vec![Object::from(Pod::new("shop", name)).key()];
-    let content = Content::Delta(Change { upserts: Vec::new(), removals });
+    let content = Content::Delta(Change { removals, ..Change::default() });
     DiffOrder { content, base_revision: Some(1), limit: 5 }
 }
 

@@ -2,8 +2,8 @@
 
 use sluice_core::ports::{ICMP, TCP};
 
-use crate::model::{AccessAction, AccessList, AccessRule};
-use crate::validate::validate_object;
+use crate::model::{AccessAction, AccessList, AccessListChange, AccessRule, RuleSet};
+use crate::validate::{validate_access_list_change, validate_object};
 
 fn rule(priority: u32) -> AccessRule {
     AccessRule {
@@ -78,5 +78,44 @@ fn ipv4_written_as_ipv6_is_ipv4() {
             "AccessList edge: spec.rules[0].destination: fd00::/8 is not of the IP version of source \
           10.0.0.0/8; want one version"
         ]
+    );
+}
+
+#[test]
+fn each_fault_of_a_change_names_its_place() {
+    let mut rules = RuleSet::default();
+    let list = AccessList { name: "edge".to_owned(), rules: vec![rule(1), rule(3), rule(5)] };
+    rules.insert(list).unwrap();
+    let faults = |upserts: Vec<AccessRule>, removals: &[u32]| -> Vec<String> {
+        let removals = removals.to_vec();
+        let change = AccessListChange { name: "edge".to_owned(), upserts, removals };
+        validate_access_list_change(&rules, &change).iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(faults(vec![rule(0), rule(3)], &[1, 5]), [] as [&str; 0]);
+    for (upserts, removals, expected) in [
+        (
+            vec![rule(3), rule(2)],
+            &[][..],
+            "upserts[1].priority: 2 stands behind 3; want rules by rising priority, each priority once",
+        ),
+        (
+            vec![AccessRule { destination_ports: Some((2, 1)), ..rule(2) }],
+            &[],
+            "upserts[0].destinationPorts: last 1 is below first 2; want a last port of 2 or above",
+        ),
+        (vec![], &[3, 1], "removals[1]: 1 stands behind 3; want rising priorities, each once"),
+        (
+            vec![],
+            &[1, 2],
+            "removals[1]: the list has no rule of priority 2; remove only what is there",
+        ),
+        (vec![rule(3)], &[3], "removals[0]: 3 is among the upserts too; want it in one"),
+    ] {
+        assert_eq!(faults(upserts, removals), [format!("AccessList edge: {expected}")]);
+    }
+    let other = AccessListChange { name: "other".to_owned(), ..AccessListChange::default() };
+    assert_eq!(
+        validate_access_list_change(&rules, &other)[0].to_string(),
+        "AccessList other: metadata.name: its rules are to change, but the rule set does not have it"
     );
 }
