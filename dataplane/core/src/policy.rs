@@ -26,7 +26,7 @@ use crate::packet::Ports;
 use crate::ports::Protocol;
 use crate::table::set::Asked;
 use crate::table::{
-    AccessDenied, Action, Direction, EndpointId, GroupId, Holder, RuleRef, Table, Tier,
+    AccessDenied, Action, Direction, EndpointId, GroupId, Holder, Identity, RuleRef, Table, Tier,
 };
 
 /// The first packet of a connection, reduced to what policies speak of.
@@ -141,14 +141,34 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn decide_between(&self, attempt: &Attempt, ends: &Ends) -> Decision {
-        let &Ends { source, destination } = ends;
-        if let Some(reason) = always_allowed(source, destination) {
+        self.decide_as(attempt, ends, &self.identities_of(ends))
+    }
+
+    #[inline]
+    fn identities_of(&self, ends: &Ends) -> Identities<'_> {
+        Identities {
+            source: self.identity_or_none(ends.source),
+            destination: self.identity_or_none(ends.destination),
+        }
+    }
+
+    #[inline(always)]
+    fn decide_as(&self, attempt: &Attempt, ends: &Ends, identities: &Identities<'_>) -> Decision {
+        if let Some(reason) = always_allowed(ends.source, ends.destination) {
             return Decision { access: None, egress: reason, ingress: reason };
         }
-        let egress =
-            self.side(Direction::Egress, source, destination, attempt.destination, attempt);
-        let ingress = self.side(Direction::Ingress, destination, source, attempt.source, attempt);
-        Decision { access: self.denied_by_list(attempt), egress, ingress }
+        let source =
+            Side { holder: ends.source, identity: identities.source, address: &attempt.source };
+        let destination = Side {
+            holder: ends.destination,
+            identity: identities.destination,
+            address: &attempt.destination,
+        };
+        Decision {
+            access: self.denied_by_list(attempt),
+            egress: self.side(Direction::Egress, &source, &destination, attempt),
+            ingress: self.side(Direction::Ingress, &destination, &source, attempt),
+        }
     }
 
     /// The first list that denies, and its rule.
@@ -174,25 +194,23 @@ impl Table {
     /// destination address is no pod's own.
     #[must_use]
     pub fn decide_ingress(&self, destination: EndpointId, attempt: &Attempt) -> Reason {
-        let source = self.holder(attempt.network, attempt.source);
-        let destination = self.holder_of(destination);
-        always_allowed(source, destination).unwrap_or_else(|| {
-            self.side(Direction::Ingress, destination, source, attempt.source, attempt)
-        })
+        let ends = Ends { destination: self.holder_of(destination), ..self.ends(attempt) };
+        self.decide_between(attempt, &ends).ingress
     }
 
-    #[inline]
+    /// What one end says. It is inlined so that who asks only whether it allows does not have the
+    /// rule looked up.
+    #[inline(always)]
     fn side(
         &self,
         direction: Direction,
-        subject: Holder,
-        peer: Holder,
-        peer_address: IpAddr,
+        subject: &Side<'_>,
+        peer: &Side<'_>,
         attempt: &Attempt,
     ) -> Reason {
-        let groups = self.groups_of(peer);
-        let asked = Asked::new(groups, peer_address, attempt.protocol, attempt.port);
-        for (tier, set) in self.identity_or_none(subject).sets(direction) {
+        for (tier, set) in subject.identity.sets(direction) {
+            let groups = self.groups_of(peer);
+            let asked = Asked::new(groups, peer.address, attempt.protocol, attempt.port);
             let found = set.first_match(self.blocks(), &asked);
             let says = found.map(|found| (found.action(), found));
             match (tier, says) {
@@ -204,17 +222,36 @@ impl Table {
                 (_, Some((Action::Pass, _)) | None) => {}
             }
         }
-        if subject.identity().is_some() { Reason::Undecided } else { Reason::NotAPod }
+        if subject.holder.identity().is_some() { Reason::Undecided } else { Reason::NotAPod }
     }
 
     /// The groups that somebody is in.
     #[inline]
-    fn groups_of(&self, holder: Holder) -> &[GroupId] {
-        if holder.is_node() {
-            return holder.node().and_then(|id| self.node(id)).map_or(&[], |node| &node.groups);
+    fn groups_of<'a>(&'a self, side: &Side<'a>) -> &'a [GroupId] {
+        if side.holder.is_node() {
+            return self.groups_of_node(side.holder);
         }
-        self.identity_or_none(holder).groups()
+        side.identity.groups()
     }
+
+    #[cold]
+    fn groups_of_node(&self, holder: Holder) -> &[GroupId] {
+        holder.node().and_then(|id| self.node(id)).map_or(&[], |node| &node.groups)
+    }
+}
+
+/// What the policies of both ends hang on.
+#[derive(Debug, Clone, Copy)]
+struct Identities<'a> {
+    source: &'a Identity,
+    destination: &'a Identity,
+}
+
+/// One end of an attempt.
+struct Side<'a> {
+    holder: Holder,
+    identity: &'a Identity,
+    address: &'a IpAddr,
 }
 
 /// A pod and itself; a pod and its own node.

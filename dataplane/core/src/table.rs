@@ -202,7 +202,7 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn holder(&self, network: NetworkId, address: IpAddr) -> Holder {
-        self.parties.get(network, address)
+        *self.parties.get(network, address)
     }
 
     /// Reads where `address` should lie, so that [`Table::holder`] need not wait afterwards. Some

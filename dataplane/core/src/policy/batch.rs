@@ -8,7 +8,7 @@
 
 use std::hint::black_box;
 
-use super::{Attempt, Decision, Ends};
+use super::{Attempt, Decision, Ends, Identities};
 use crate::table::{Direction, Identity, Table};
 
 /// Attempts that are judged together: more would not fit the nearest cache.
@@ -19,12 +19,18 @@ impl Table {
     #[inline]
     pub fn decide_each(&self, attempts: &[Attempt], mut decided: impl FnMut(usize, Decision)) {
         let mut ends = [Ends::EXTERNAL; BATCH_MAX];
+        let mut identities = [Identities::NONE; BATCH_MAX];
         for (batch, first) in attempts.chunks(BATCH_MAX).zip((0..).step_by(BATCH_MAX)) {
             let ends = ends.get_mut(..batch.len()).unwrap_or_default();
+            let identities = identities.get_mut(..batch.len()).unwrap_or_default();
             self.ends_of(batch, ends);
-            self.warm(ends);
-            for (place, (attempt, ends)) in (first..).zip(batch.iter().zip(&*ends)) {
-                decided(place, self.decide_between(attempt, ends));
+            for (identities, ends) in identities.iter_mut().zip(&*ends) {
+                *identities = self.identities_of(ends);
+            }
+            touch(identities);
+            let known = batch.iter().zip(&*ends).zip(&*identities);
+            for (place, ((attempt, ends), identities)) in (first..).zip(known) {
+                decided(place, self.decide_as(attempt, ends, identities));
             }
         }
     }
@@ -37,25 +43,37 @@ impl Table {
             seen ^= self.touch(*network, *source) ^ self.touch(*network, *destination);
         }
         black_box(seen);
-        for (attempt, ends) in attempts.iter().zip(ends) {
-            *ends = self.ends(attempt);
+        for (Attempt { network, source, destination, .. }, ends) in attempts.iter().zip(ends) {
+            // One by one: what is put together elsewhere and then moved as a whole makes the
+            // processor wait for its own writes.
+            ends.source = self.holder(*network, *source);
+            ends.destination = self.holder(*network, *destination);
         }
     }
 
     /// Reads what [`Table::decide_between`] will read of these ends, so that it need not wait.
-    /// That pays for 8 to 64 of them at a time.
+    /// That pays for 8 to 64 of them at a time; it looks at no more than [`BATCH_MAX`].
     #[inline]
     pub fn warm(&self, ends: &[Ends]) {
-        let mut seen = 0;
-        for Ends { source, destination } in ends {
-            seen ^= self.identity_or_none(*source).touch();
-            seen ^= self.identity_or_none(*destination).touch();
+        let mut identities = [Identities::NONE; BATCH_MAX];
+        for (identities, ends) in identities.iter_mut().zip(ends) {
+            *identities = self.identities_of(ends);
         }
-        black_box(seen);
-        for Ends { source, destination } in ends {
-            let touch = |it, direction| Identity::touch_sets(self.identity_or_none(it), direction);
-            seen ^= touch(*source, Direction::Egress) ^ touch(*destination, Direction::Ingress);
-        }
-        black_box(seen);
+        touch(identities.get(..ends.len()).unwrap_or(&identities));
     }
+}
+
+impl Identities<'_> {
+    const NONE: Self = Self { source: &Identity::NONE, destination: &Identity::NONE };
+}
+
+/// Reads a little of all identities, then of all their policy sets.
+#[inline]
+fn touch(identities: &[Identities<'_>]) {
+    let both = |it: &Identities<'_>| it.source.touch() ^ it.destination.touch();
+    black_box(identities.iter().fold(0, |seen, it| seen ^ both(it)));
+    let sets = |it: &Identities<'_>| {
+        it.source.touch_sets(Direction::Egress) ^ it.destination.touch_sets(Direction::Ingress)
+    };
+    black_box(identities.iter().fold(0, |seen, it| seen ^ sets(it)));
 }

@@ -3,6 +3,7 @@
 mod layout;
 
 use std::cmp::Ordering;
+use std::hint::select_unpredictable;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -71,7 +72,7 @@ pub struct PolicySet(Arc<[u32x16]>);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Asked<'a> {
     groups: &'a [GroupId],
-    address: IpAddr,
+    address: &'a IpAddr,
     /// Protocol and port as [`layout::port_key`] has them.
     port: u32,
 }
@@ -80,7 +81,7 @@ impl<'a> Asked<'a> {
     #[inline]
     pub(crate) fn new(
         groups: &'a [GroupId],
-        address: IpAddr,
+        address: &'a IpAddr,
         protocol: Protocol,
         port: Option<u16>,
     ) -> Self {
@@ -93,9 +94,6 @@ impl<'a> Asked<'a> {
 pub(crate) struct Match(u32);
 
 impl Match {
-    /// What comes behind every match.
-    const NONE: Self = Self(NO_ANSWER);
-
     #[inline]
     pub(crate) fn action(self) -> Action {
         layout::action_of(self.0)
@@ -147,31 +145,18 @@ impl PolicySet {
     }
 
     /// The first rule that matches.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn first_match(&self, blocks: &BlockTrie, asked: &Asked<'_>) -> Option<Match> {
         let set = self.layout();
-        let answer = |class| Match(set.answer(class, asked.port));
-        let mut first = if set.any_peer == NO_CLASS { Match::NONE } else { answer(set.any_peer) };
-        let mut consider = |class| first = first.min(answer(class));
-        in_both(set.groups, asked.groups, |it| it.0, |at, _| consider(set.class_of_group(at)));
-        if !set.blocks.is_empty() {
-            for around in blocks.around(asked.address) {
-                let found = |at, block| {
-                    if !blocks.is_hole(block, asked.address) {
-                        consider(set.class_of_block(at));
-                    }
-                };
-                in_both(set.blocks, around, |it| it.0, found);
-            }
+        let mut first = match set.any_peer {
+            NO_CLASS => NO_ANSWER,
+            class => set.answer(class, asked.port),
+        };
+        first = first.min(set.by_group(asked));
+        if set.speaks_of_blocks() {
+            first = first.min(set.by_block(blocks, asked));
         }
-        for [block, group, class] in set.in_blocks() {
-            let (block, group) = (BlockId(*block), GroupId(*group));
-            if asked.groups.binary_search(&group).is_ok() && contains(blocks, block, asked.address)
-            {
-                consider(*class);
-            }
-        }
-        (first != Match::NONE).then_some(first)
+        (first != NO_ANSWER).then_some(Match(first))
     }
 
     /// The rule that has matched.
@@ -183,8 +168,8 @@ impl PolicySet {
     /// Reads what a judgement will read, so that the processor has it at hand afterwards.
     #[inline]
     pub(crate) fn touch(&self) -> u32 {
-        /// Longer sets are searched, and nobody knows where before.
-        const LINES: usize = 4;
+        /// Larger sets are searched, and nobody knows where before.
+        const LINES: usize = 2;
         self.0.iter().take(LINES).fold(0, |seen, line| seen ^ line.as_array()[0])
     }
 
@@ -209,6 +194,72 @@ impl std::fmt::Debug for PolicySet {
     }
 }
 
+impl Layout<'_> {
+    /// The first answer for the groups that somebody is in.
+    #[inline]
+    fn by_group(&self, asked: &Asked<'_>) -> u32 {
+        let is_short = self.groups.len() <= COMPARED_MAX && asked.groups.len() <= COMPARED_WITH_MAX;
+        if is_short && self.is_of_one_class() {
+            let is_listed =
+                asked.groups.iter().fold(false, |found, it| found | has(self.groups, it.0));
+            return self.answer_if(is_listed, asked.port);
+        }
+        let mut first = NO_ANSWER;
+        in_both(
+            self.groups,
+            asked.groups,
+            |it| it.0,
+            |at, _| {
+                first = first.min(self.answer(self.class_of_group(at), asked.port));
+            },
+        );
+        first
+    }
+
+    /// The first answer for the blocks that an address lies in. It stands apart so that sets
+    /// without blocks have a short way.
+    #[inline(never)]
+    fn by_block(&self, blocks: &BlockTrie, asked: &Asked<'_>) -> u32 {
+        let mut first = NO_ANSWER;
+        if !self.blocks.is_empty() {
+            for around in blocks.around(*asked.address) {
+                in_both(
+                    self.blocks,
+                    around,
+                    |it| it.0,
+                    |at, block| {
+                        let answer = self.answer(self.class_of_block(at), asked.port);
+                        if answer < first && !blocks.is_hole(block, *asked.address) {
+                            first = answer;
+                        }
+                    },
+                );
+            }
+        }
+        for [block, group, class] in self.in_blocks() {
+            let (block, group) = (BlockId(*block), GroupId(*group));
+            if asked.groups.binary_search(&group).is_ok() && contains(blocks, block, *asked.address)
+            {
+                first = first.min(self.answer(*class, asked.port));
+            }
+        }
+        first
+    }
+
+    /// The answer of the only class for who is listed.
+    #[inline]
+    fn answer_if(&self, is_listed: bool, port: u32) -> u32 {
+        select_unpredictable(is_listed, self.answer(0, port), NO_ANSWER)
+    }
+}
+
+/// Whether a number is in a list. All are compared, so that no decision is taken which the
+/// processor could guess wrongly.
+#[inline]
+fn has(list: &[u32], number: u32) -> bool {
+    list.iter().fold(false, |found, it| found | (*it == number))
+}
+
 fn contains(blocks: &BlockTrie, block: BlockId, address: IpAddr) -> bool {
     blocks.around(address).any(|around| around.binary_search(&block).is_ok())
         && !blocks.is_hole(block, address)
@@ -217,9 +268,11 @@ fn contains(blocks: &BlockTrie, block: BlockId, address: IpAddr) -> bool {
 /// One list much longer than the other is searched, not walked.
 const SEARCH_FROM: usize = 8;
 
-/// A list up to this length is compared with a number as a whole, which takes no decisions that
-/// the processor could guess wrongly.
+/// A list up to this length is compared as a whole with each of a few numbers.
 const COMPARED_MAX: usize = 64;
+
+/// How many numbers are few.
+const COMPARED_WITH_MAX: usize = 8;
 
 /// Calls `found` with each entry of `numbers` that is in `list` too, and its place there. Both
 /// are sorted.
@@ -230,14 +283,25 @@ fn in_both<N: Copy>(
     number: impl Fn(N) -> u32,
     mut found: impl FnMut(usize, N),
 ) {
-    if list.len() <= COMPARED_MAX && numbers.len() <= SEARCH_FROM {
-        for it in numbers {
-            let below = list.iter().fold(0, |below, here| below + usize::from(*here < number(*it)));
-            if list.get(below) == Some(&number(*it)) {
-                found(below, *it);
-            }
+    if list.len() > COMPARED_MAX || numbers.len() > COMPARED_WITH_MAX {
+        return in_both_long(list, numbers, number, found);
+    }
+    for it in numbers {
+        let below = list.iter().fold(0, |below, here| below + u32::from(*here < number(*it)));
+        if list.get(below as usize) == Some(&number(*it)) {
+            found(below as usize, *it);
         }
-    } else if list.len() > SEARCH_FROM * numbers.len() {
+    }
+}
+
+#[inline(never)]
+fn in_both_long<N: Copy>(
+    list: &[u32],
+    numbers: &[N],
+    number: impl Fn(N) -> u32,
+    mut found: impl FnMut(usize, N),
+) {
+    if list.len() > SEARCH_FROM * numbers.len() {
         for it in numbers {
             if let Ok(at) = list.binary_search(&number(*it)) {
                 found(at, *it);

@@ -149,7 +149,7 @@ fn of_all_rules_that_match_a_peer_the_first_decides() {
     let blocks = BlockTrie::new([(BlockId(0), &block)].into_iter());
     let first = |groups: &[GroupId], address: &str| {
         let address = address.parse().unwrap();
-        let asked = set::Asked::new(groups, address, TCP, Some(1));
+        let asked = set::Asked::new(groups, &address, TCP, Some(1));
         set.rule(set.first_match(&blocks, &asked).unwrap()).index
     };
     assert_eq!(first(&[GroupId(4), GroupId(9)], "10.0.0.1"), 0);

@@ -135,16 +135,28 @@ impl<'a> Layout<'a> {
         }
     }
 
+    /// Whether all peers have class 0.
+    #[inline]
+    pub(super) fn is_of_one_class(&self) -> bool {
+        self.classes <= 1
+    }
+
     /// The class of a group, by its place.
     #[inline]
     pub(super) fn class_of_group(&self, place: usize) -> u32 {
-        if self.classes <= 1 { 0 } else { self.rest.get(place).copied().unwrap_or(0) }
+        if self.is_of_one_class() { 0 } else { self.rest.get(place).copied().unwrap_or(0) }
     }
 
     /// The class of a block, by its place.
     #[inline]
     pub(super) fn class_of_block(&self, place: usize) -> u32 {
         self.class_of_group(self.groups.len() + place)
+    }
+
+    /// Whether some rule asks where an address lies.
+    #[inline]
+    pub(super) fn speaks_of_blocks(&self) -> bool {
+        (!self.blocks.is_empty()) | (self.in_blocks != 0)
     }
 
     /// Blocks, groups and their classes.
@@ -204,7 +216,7 @@ impl<'a> Layout<'a> {
     }
 
     fn tail(&self) -> Tail<'a> {
-        let peers = if self.classes <= 1 { 0 } else { self.groups.len() + self.blocks.len() };
+        let peers = if self.is_of_one_class() { 0 } else { self.groups.len() + self.blocks.len() };
         let (_, rest) = split_at(self.rest, peers);
         let (in_blocks, rest) = chunks(rest, self.in_blocks);
         let (classes, rest) = chunks(rest, self.classes.saturating_sub(1));

@@ -116,7 +116,7 @@ proptest! {
         let trie = BlockTrie::new((0..).map(BlockId).zip(&blocks));
         let groups: Vec<GroupId> = groups.into_iter().collect();
         let address = IpAddr::from([10, 0, 0, last]);
-        let asked = Asked::new(&groups, address, protocol, port);
+        let asked = Asked::new(&groups, &address, protocol, port);
         let found = set.first_match(&trie, &asked);
         prop_assert!(found.is_none_or(|found| found.action() == set.rule(found).action));
         let found = found.map(|found| set.rule(found));
