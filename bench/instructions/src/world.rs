@@ -189,9 +189,16 @@ impl World {
             now: NOW,
         };
         let (from, to) = (self.attachment(packet.source), self.attachment(packet.destination));
-        judge.guard(NETWORK, from, &packet)?;
-        let crossing =
-            Crossing { network: NETWORK, from, to, packet: &packet, flow: flow.as_ref() };
+        let ends = judge.ends(NETWORK, &packet);
+        judge.guard(NETWORK, from, &packet, &ends)?;
+        let crossing = Crossing {
+            network: NETWORK,
+            from,
+            to,
+            packet: &packet,
+            flow: flow.as_ref(),
+            ends: &ends,
+        };
         judge.unicast(&mut self.connections, &crossing)
     }
 

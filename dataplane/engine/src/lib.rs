@@ -32,6 +32,7 @@ mod forward;
 mod fragments;
 pub mod io;
 pub mod open;
+mod own_queue;
 pub mod port;
 pub mod scene;
 pub mod stages;

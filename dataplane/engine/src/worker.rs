@@ -17,12 +17,12 @@ use sluice_core::time::Time;
 use sluice_xdp::{Frame, FramePool};
 
 use crate::batch::Batch;
-use crate::capture::Dropped;
 use crate::clock::Clock;
 use crate::desk::{Command, Handover, INBOX_LEN, Shared, Slice};
 use crate::engine::Idle;
 use crate::flood::Bucket;
 use crate::io::QueueIo;
+use crate::own_queue::OwnQueue;
 use crate::port::PortId;
 use crate::scene::Scene;
 use crate::stages::{Stage, Stages};
@@ -32,8 +32,9 @@ use crate::waiting::WaitingRoom;
 /// Frames taken from one queue, or from the inbox, before the next one's turn.
 pub(crate) const BATCH_LEN_MAX: usize = sluice_core::conntrack::BATCH_LEN_MAX;
 
-/// Frames that gather for one queue before they are sent within a turn.
-const TX_LEN_MAX: usize = 256;
+/// Batches taken from one queue a turn at most. One that has less waiting does not fill its first:
+/// so what is taken at once grows with the load, and the others' turn still comes.
+const BATCHES_MAX: usize = 4;
 
 /// Connections that may have expired looked at a turn: a few microseconds at most.
 const EXPIRE_BUDGET: usize = 32;
@@ -53,13 +54,6 @@ const SLEEP_MS: u16 = 20;
 
 /// Frames that a worker ever keeps for itself before it shares; it shares down to half of this.
 pub(crate) const POOL_LEN_MAX: usize = 2048;
-
-/// A queue that this worker owns, and what gathers for it.
-struct OwnQueue {
-    port: PortId,
-    io: Box<dyn QueueIo>,
-    tx: Vec<Frame>,
-}
 
 /// The loop of one core and all that it owns.
 pub struct Worker {
@@ -148,7 +142,7 @@ impl Worker {
     pub(crate) fn run(mut self, clock: Clock, idle: Idle) {
         let mut quiet_turns = 0;
         while !self.stopping {
-            if self.turn(clock.now()) > 0 || self.expiring {
+            if self.turn(clock.now()) > 0 || self.expiring || self.is_held_up() {
                 quiet_turns = 0;
                 continue;
             }
@@ -165,7 +159,8 @@ impl Worker {
 
     /// Ends its queues and gives back every frame, for whoever has a use for them.
     pub(crate) fn close(mut self) -> FramePool {
-        for queue in self.queues.drain(..) {
+        for mut queue in self.queues.drain(..) {
+            queue.take_waiting().into_iter().for_each(|frame| self.pool.put(frame));
             queue.io.close(&mut self.pool);
         }
         while let Some(waiting) = self.waiting.take() {
@@ -186,7 +181,13 @@ impl Worker {
         self.stages.mark(Stage::Upkeep, 0);
         let mut moved = self.empty_inbox(&scene, now);
         for place in 0..self.queues.len() {
-            moved += self.poll(&scene, place, now);
+            for _ in 0..BATCHES_MAX {
+                let count = self.poll(&scene, place, now);
+                moved += count;
+                if count < BATCH_LEN_MAX {
+                    break;
+                }
+            }
         }
         self.flush(&scene);
         self.wake_others();
@@ -254,7 +255,7 @@ impl Worker {
         {
             tracing::warn!(%error, "a queue cannot wake its worker; it is polled every {SLEEP_MS} ms");
         }
-        self.queues.push(OwnQueue { port, io, tx: Vec::with_capacity(TX_LEN_MAX) });
+        self.queues.push(OwnQueue::new(port, io));
         self.index_queues();
     }
 
@@ -277,8 +278,8 @@ impl Worker {
         self.queues = rest;
         self.index_queues();
         for queue in &mut given_up {
-            for frame in queue.tx.drain(..) {
-                self.pool.put(frame);
+            for frame in queue.take_waiting() {
+                self.discard_without_port(frame);
             }
         }
         while let Some(waiting) = self.waiting.take_from(port) {
@@ -294,8 +295,7 @@ impl Worker {
 
     /// Every chunk of packet memory that this worker or its queues hold.
     fn census(&self) -> usize {
-        let queues: usize =
-            self.queues.iter().map(|queue| queue.io.held() + chunks(&queue.tx)).sum();
+        let queues: usize = self.queues.iter().map(OwnQueue::held).sum();
         queues + self.pool.len() + self.waiting.chunk_count()
     }
 
@@ -379,10 +379,13 @@ impl Worker {
     pub(crate) fn enqueue(&mut self, scene: &Scene, frame: Frame, to: PortId) {
         let own = self.own.get(to.index()).copied().flatten();
         if let Some(queue) = own.and_then(|place| self.queues.get_mut(place)) {
-            queue.tx.push(frame);
-            if queue.tx.len() >= TX_LEN_MAX {
-                flush_queue(queue, scene, &mut self.pool, &self.shared, self.index, self.now);
+            if queue.is_full() {
+                queue.flush(scene, &mut self.pool, &self.shared, self.index, self.now);
                 self.stages.mark(Stage::Io, 0);
+            }
+            match queue.push(frame) {
+                Ok(()) => {}
+                Err(frame) => self.discard(scene, frame, to, DropReason::TxFull),
             }
             return;
         }
@@ -450,10 +453,15 @@ impl Worker {
 
     fn flush(&mut self, scene: &Scene) {
         for queue in &mut self.queues {
-            if !queue.tx.is_empty() {
-                flush_queue(queue, scene, &mut self.pool, &self.shared, self.index, self.now);
+            if queue.is_waiting() {
+                queue.flush(scene, &mut self.pool, &self.shared, self.index, self.now);
             }
         }
+    }
+
+    /// Whether frames wait for room in a ring, which nothing would wake a sleeper for.
+    fn is_held_up(&self) -> bool {
+        self.queues.iter().any(OwnQueue::is_waiting)
     }
 
     pub(crate) fn wake_others(&mut self) {
@@ -500,48 +508,6 @@ impl Worker {
             self.listener.wait(SLEEP_MS);
         }
         desk.get_up();
-    }
-}
-
-/// Chunks of packet memory that frames take.
-fn chunks(frames: &[Frame]) -> usize {
-    frames.iter().map(Frame::chunk_count).sum()
-}
-
-/// Sends what has gathered for a queue. What finds no room after one more attempt is dropped.
-fn flush_queue(
-    queue: &mut OwnQueue,
-    scene: &Scene,
-    pool: &mut FramePool,
-    shared: &Shared,
-    worker: usize,
-    time: Time,
-) {
-    let mut bytes: u64 = queue.tx.iter().map(|frame| frame.packet_len() as u64).sum();
-    let mut sent = queue.io.send(&mut queue.tx);
-    let mut kicked = queue.io.kick();
-    if !queue.tx.is_empty() {
-        queue.io.complete(pool);
-        sent += queue.io.send(&mut queue.tx);
-        kicked = kicked.and_then(|()| queue.io.kick());
-    }
-    if let Err(error) = kicked {
-        tracing::debug!(%error, "a queue did not send");
-    }
-    bytes -= queue.tx.iter().map(|frame| frame.packet_len() as u64).sum::<u64>();
-    let port = scene.port(queue.port);
-    let counters = port.and_then(|port| port.counters(worker));
-    if let Some(counters) = counters {
-        counters.tx_frames.add(sent as u64);
-        counters.tx_bytes.add(bytes);
-    }
-    for frame in queue.tx.drain(..) {
-        let reason = DropReason::TxFull;
-        if let Some(counters) = counters {
-            counters.drop(reason);
-            shared.captures.offer(&Dropped { frame: &frame, port, reason, worker, time });
-        }
-        pool.put(frame);
     }
 }
 

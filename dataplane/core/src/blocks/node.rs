@@ -28,7 +28,7 @@ pub(super) struct Node {
     own: Own,
     leaves: Leaves,
     /// By value; empty where there are none. A value has a leaf or a node.
-    nodes: Vec<Option<Arc<Node>>>,
+    nodes: Vec<Option<Arc<Self>>>,
 }
 
 /// The prefixes that end within a node's bits, by place.

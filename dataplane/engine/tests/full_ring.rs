@@ -1,0 +1,157 @@
+//! What becomes of frames for which a tx ring has no room.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of a test may fail as the test does"
+)]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use etherparse::PacketBuilder;
+use sluice_core::address::{Mac, NetworkId};
+use sluice_core::drop::DropReason;
+use sluice_core::flow::FlowHasher;
+use sluice_core::table::{Endpoint, EndpointId, Identity, IdentityId, Table};
+use sluice_core::time::Time;
+use sluice_engine::EngineConfig;
+use sluice_engine::io::memory::Wire;
+use sluice_engine::port::{PortKind, PortSpec};
+use sluice_engine::stepped::Stepped;
+use sluice_xdp::Umem;
+
+const START: Time = Time(1_000_000_000);
+
+/// Two pods that may send each other everything; the second's wire holds four frames.
+struct Pods {
+    engine: Stepped,
+    wires: [Wire; 2],
+}
+
+impl Pods {
+    fn new() -> Self {
+        let (umem, pool) = Umem::in_memory(2048).unwrap();
+        let config = EngineConfig { cores: vec![0], ..EngineConfig::default() };
+        let engine = Stepped::start(&config, umem, pool, FlowHasher::seeded(1)).unwrap();
+        let wires = [(1, 1024), (2, 4)].map(|(n, len)| {
+            let (wire, queue) = Wire::new(len);
+            let spec = PortSpec {
+                name: format!("pod-{n}").into(),
+                kind: PortKind::Pod { pod: format!("shop/p{n}").into(), mac: mac(n) },
+                networks: BTreeMap::from([(NetworkId::DEFAULT, None)]),
+                mtu: 1500,
+                priority_tags: false,
+                partial_checksums: false,
+            };
+            engine.add_port(spec, vec![Box::new(queue)]).unwrap();
+            wire
+        });
+        let mut edit = Table::empty().edit();
+        edit.set_identity(IdentityId(0), Some(Identity::default()));
+        for n in 1..=2 {
+            let endpoint = Endpoint {
+                name: format!("shop/p{n}").into(),
+                network: NetworkId::DEFAULT,
+                addresses: vec![IpAddr::from([10, 0, 0, n])],
+                identity: Some(IdentityId(0)),
+                node: None,
+            };
+            edit.set_endpoint(EndpointId(n.into()), Some(endpoint));
+        }
+        engine.publish(edit.finish(1)).unwrap();
+        Self { engine, wires }
+    }
+
+    /// Sends datagrams numbered by their source ports to the second pod.
+    fn send(&self, numbers: std::ops::Range<u16>) {
+        for number in numbers {
+            assert!(self.wires[0].push(&datagram(number)));
+        }
+    }
+
+    fn turn(&self, later: Duration) {
+        self.engine.turn(START + later).unwrap();
+    }
+
+    /// Takes off the second pod's wire what is there.
+    fn arrived(&self) -> Vec<u16> {
+        std::iter::from_fn(|| self.wires[1].pop())
+            .map(|frame| u16::from_be_bytes([frame[34], frame[35]]))
+            .collect()
+    }
+
+    fn dropped(&self) -> u64 {
+        assert_eq!(
+            self.engine.totals().dropped_all(),
+            self.engine.totals().dropped(DropReason::TxFull)
+        );
+        self.engine.totals().dropped_all()
+    }
+}
+
+fn mac(n: u8) -> Mac {
+    Mac([2, 0, 0, 0, 0, n])
+}
+
+fn datagram(number: u16) -> Vec<u8> {
+    let mut frame = Vec::new();
+    PacketBuilder::ethernet2(mac(1).0, mac(2).0)
+        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .udp(number, 53)
+        .write(&mut frame, b"which?")
+        .unwrap();
+    frame
+}
+
+#[test]
+fn a_burst_longer_than_the_ring_waits_and_leaves_in_order() {
+    let pods = Pods::new();
+    pods.send(1..11);
+    pods.turn(Duration::ZERO);
+    let mut arrived = pods.arrived();
+    assert_eq!(arrived, [1, 2, 3, 4]);
+    // Newcomers line up behind those that wait.
+    pods.send(11..13);
+    for micros in [500, 1_400, 2_300] {
+        pods.turn(Duration::from_micros(micros));
+        arrived.extend(pods.arrived());
+    }
+    assert_eq!(arrived, (1..13).collect::<Vec<_>>(), "each ring that takes some earns patience");
+    assert_eq!(pods.dropped(), 0);
+}
+
+#[test]
+fn a_ring_that_takes_nothing_for_a_while_loses_what_waits_for_it() {
+    let pods = Pods::new();
+    pods.send(1..11);
+    pods.turn(Duration::ZERO);
+    pods.turn(Duration::from_micros(1_000));
+    assert_eq!(pods.dropped(), 0, "not yet");
+    pods.turn(Duration::from_micros(1_001));
+    assert_eq!(pods.dropped(), 6);
+    assert_eq!(pods.arrived(), [1, 2, 3, 4], "and nothing of it leaves later");
+    pods.turn(Duration::from_micros(1_002));
+    assert_eq!(pods.arrived(), [] as [u16; 0]);
+}
+
+#[test]
+fn so_many_wait_and_no_more() {
+    let pods = Pods::new();
+    pods.send(1..301);
+    pods.turn(Duration::ZERO);
+    assert_eq!(pods.dropped(), 300 - 4 - 256);
+    assert_eq!(pods.arrived(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_waits_for_a_port_that_goes_is_counted() {
+    let pods = Pods::new();
+    pods.send(1..11);
+    pods.turn(Duration::ZERO);
+    pods.engine.remove_port("pod-2").unwrap();
+    let totals = pods.engine.totals();
+    assert_eq!(totals.dropped(DropReason::PortGone), 6);
+    assert_eq!(totals.rx_frames, totals.tx_frames + totals.dropped_all());
+}
