@@ -133,7 +133,7 @@ fn a_list_in_a_file_denies_real_connections_and_says_which_rule_it_was() {
     let stage = stage_with(&StageOptions { extra, ..StageOptions::default() });
     let loaded = || with_client(&stage, async |client| client.status().await.unwrap()).objects;
     assert!(wait_until(PATIENCE, || loaded().access_lists == 1), "{}", stage.log_tail());
-    let addresses = seat(&stage, "shop/db").addresses.clone();
+    let addresses = seat(&stage, "shop/db").addresses;
     let _servers: Vec<_> = addresses
         .iter()
         .flat_map(|address| [80, 81].map(|port| SocketAddr::new(*address, port)))
