@@ -23,7 +23,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use self::leaf::Width;
 use self::prefix::{Entry, Group, Prefix};
-use self::trie::{Trie, Walk};
+use self::trie::{BATCH_LEN, Trie, Walk};
 use crate::shared::SharedMap;
 
 /// The number of a distinct [`Block`] of a table.
@@ -108,31 +108,23 @@ impl BlockTrie {
     /// many as both lists have. Meant for the addresses of a batch of packets: what one waits for
     /// in memory, the others fetch meanwhile, and what follows finds it in the caches.
     pub fn innermost_many<'a>(&'a self, addresses: &[IpAddr], innermost: &mut [&'a [BlockId]]) {
-        const PART_LEN: usize = 64;
-        let parts = addresses.chunks(PART_LEN).zip(innermost.chunks_mut(PART_LEN));
+        let v4 = |address: &IpAddr| match address {
+            IpAddr::V4(v4) => Some(v4.to_bits()),
+            IpAddr::V6(_) => None,
+        };
+        let v6 = |address: &IpAddr| match address {
+            IpAddr::V4(_) => None,
+            IpAddr::V6(v6) => Some(v6.to_bits()),
+        };
+        let parts = addresses.chunks(BATCH_LEN).zip(innermost.chunks_mut(BATCH_LEN));
         for (addresses, innermost) in parts {
-            let (mut v4, mut v6) = ([0; PART_LEN], [0; PART_LEN]);
-            let (mut v4_len, mut v6_len) = (0, 0);
-            let mut place_v4 = [0u8; PART_LEN];
-            let mut place_v6 = [0u8; PART_LEN];
-            for (address, place) in addresses.iter().zip(0u8..) {
-                match address {
-                    IpAddr::V4(it) => {
-                        push((&mut v4, &mut place_v4), &mut v4_len, (it.to_bits(), place))
-                    }
-                    IpAddr::V6(it) => {
-                        push((&mut v6, &mut place_v6), &mut v6_len, (it.to_bits(), place))
-                    }
-                }
+            let v4s = addresses.iter().filter(|address| address.is_ipv4()).count();
+            if v4s > 0 {
+                self.v4.innermost_many(&self.groups, addresses, v4, innermost);
             }
-            let mut found = |places: &[u8; PART_LEN], at: usize, group| {
-                let place = places.get(at).map_or(PART_LEN, |place| usize::from(*place));
-                innermost.get_mut(place).into_iter().for_each(|it| *it = group);
-            };
-            let keys = v4.get(..v4_len).unwrap_or_default();
-            self.v4.innermost_many(&self.groups, keys, |at, group| found(&place_v4, at, group));
-            let keys = v6.get(..v6_len).unwrap_or_default();
-            self.v6.innermost_many(&self.groups, keys, |at, group| found(&place_v6, at, group));
+            if v4s < addresses.len() {
+                self.v6.innermost_many(&self.groups, addresses, v6, innermost);
+            }
         }
     }
 
@@ -253,17 +245,6 @@ fn packed(net: Ipv4Net, id: BlockId) -> u128 {
 fn unpacked(packed: u128) -> (Prefix, BlockId) {
     let word = |shift: u32| u32::try_from(packed >> shift & u128::from(u32::MAX)).unwrap_or(0);
     (Prefix { start: packed >> 64 << 96, len: word(32) }, BlockId(word(0)))
-}
-
-fn push<K, const N: usize>(
-    (keys, places): (&mut [K; N], &mut [u8; N]),
-    len: &mut usize,
-    (key, place): (K, u8),
-) {
-    if let (Some(k), Some(p)) = (keys.get_mut(*len), places.get_mut(*len)) {
-        (*k, *p) = (key, place);
-        *len += 1;
-    }
 }
 
 #[cfg(test)]

@@ -102,14 +102,6 @@ impl<'a> View<'a> {
     /// A leaf without prefixes.
     pub(super) const EMPTY: Self = Self(&[]);
 
-    /// The number of the innermost prefix around an address that shares the first `depth` bits; 0
-    /// for none.
-    #[inline]
-    pub(super) fn find<K: Key>(self, key: K, depth: u32) -> u8 {
-        let number = self.answer(self.run(key.byte(depth)));
-        self.settle(number, key.rest(depth))
-    }
-
     /// Reads what [`Self::run`] will.
     #[inline]
     pub(super) fn touch(self, value: usize) -> usize {

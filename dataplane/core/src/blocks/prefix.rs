@@ -35,6 +35,8 @@ pub(super) struct Entry {
 /// [`code`](super::leaf) of the family has the same type.
 pub(super) trait Key: Copy {
     const WIDTH: Width;
+    /// The lowest of all.
+    const FIRST: Self;
 
     /// The 8 bits past the first `depth`.
     fn byte(self, depth: u32) -> usize;
@@ -59,6 +61,7 @@ macro_rules! key {
     ($of:ty, $width:expr) => {
         impl Key for $of {
             const WIDTH: Width = $width;
+            const FIRST: Self = 0;
 
             #[inline]
             fn byte(self, depth: u32) -> usize {

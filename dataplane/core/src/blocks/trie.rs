@@ -1,15 +1,16 @@
 //! The trie of one family: from an address to the prefixes around it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::leaf::{View, Width};
-use super::node::{Node, STRIDE};
+use super::node::{End, Node, STRIDE};
 use super::prefix::{Entry, Group, Key, Prefix};
 use super::{BlockId, Groups};
 
 /// Addresses of which one step is done before the next. Their reads of memory do not wait for
 /// each other.
-const BATCH_LEN: usize = 32;
+pub(super) const BATCH_LEN: usize = 32;
 
 /// The prefixes of a family. A copy shares with its original what neither changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,76 +70,74 @@ impl Trie {
 
     #[inline]
     pub(super) fn walk<'a>(&'a self, groups: &'a Groups, key: impl Key) -> Walk<'a> {
-        let end = self.root.descend(key);
-        let leaf = end.leaf;
-        let number = leaf.find(key, end.depth + STRIDE);
-        let (node, depth) = (end.node, end.depth);
-        let place = node.innermost(key.byte(depth));
-        let (root, address, width) = (&*self.root, key.bits(), self.width);
-        Walk { groups, root, address, width, leaf, number, node, depth, place }
+        let End { node, depth, leaf } = self.root.descend(key);
+        let number = leaf.answer(leaf.run(key.byte(depth + STRIDE)));
+        let seek = Seek { key, leaf, node, depth, number, is_settled: false, ..Seek::at(node) };
+        self.walk_on(groups, &seek)
     }
 
-    /// Gives the innermost group around each key, with the key's place in the list. Each step is
-    /// done for all keys of a batch before the next, and none branches on what it has just read
-    /// for the first time.
+    /// Finds the innermost group around each address of this family, of which `key_of` has the
+    /// keys; of [`BATCH_LEN`] addresses at most. Each step is done for all of them before the next,
+    /// and none branches on what it has just read for the first time.
     #[inline]
     pub(super) fn innermost_many<'a, K: Key>(
         &'a self,
         groups: &'a Groups,
-        keys: &[K],
-        mut found: impl FnMut(usize, &'a [BlockId]),
+        addresses: &[IpAddr],
+        key_of: impl Fn(&IpAddr) -> Option<K>,
+        innermost: &mut [&'a [BlockId]],
     ) {
         let mut seeks = [Seek::at(&self.root); BATCH_LEN];
-        for (keys, first) in keys.chunks(BATCH_LEN).zip((0..).step_by(BATCH_LEN)) {
-            for (key, seek) in keys.iter().zip(&mut seeks) {
-                let end = self.root.descend(*key);
-                *seek = Seek { leaf: end.leaf, node: end.node, depth: end.depth, ..*seek };
+        let mut len = 0;
+        for (place, address) in addresses.iter().enumerate() {
+            if let (Some(key), Some(seek)) = (key_of(address), seeks.get_mut(len)) {
+                let End { node, depth, leaf } = self.root.descend(key);
+                *seek = Seek { leaf, node, depth, key, place, ..*seek };
+                len += 1;
             }
-            // As little as can be between these reads, so that most of them are under way at once.
-            for (key, seek) in keys.iter().zip(&mut seeks) {
-                seek.run = seek.leaf.touch(key.byte(seek.depth + STRIDE));
-            }
-            for (key, seek) in keys.iter().zip(&mut seeks) {
-                seek.run = seek.leaf.run(key.byte(seek.depth + STRIDE));
-            }
-            for seek in seeks.iter_mut().take(keys.len()) {
-                seek.number = seek.leaf.answer(seek.run);
-            }
-            for (key, seek) in keys.iter().zip(&mut seeks) {
-                let rest = key.rest(seek.depth + STRIDE);
-                seek.is_settled = seek.leaf.is_settled(seek.number, rest);
-            }
-            for ((key, seek), place) in keys.iter().zip(&seeks).zip(first..) {
-                let Seek { leaf, mut number, node, depth, .. } = *seek;
-                if !seek.is_settled {
-                    number = leaf.settle(number, key.rest(depth + STRIDE));
-                }
-                if number != 0 {
-                    found(place, groups.all(leaf.group(K::WIDTH, number)));
-                    continue;
-                }
-                let (root, address, width) = (&*self.root, key.bits(), K::WIDTH);
-                let place_in = node.innermost(key.byte(depth));
-                let mut walk = Walk {
-                    groups,
-                    root,
-                    address,
-                    width,
-                    leaf,
-                    number,
-                    node,
-                    depth,
-                    place: place_in,
-                };
-                found(place, walk.next().unwrap_or_default());
+        }
+        let seeks = seeks.get_mut(..len).unwrap_or_default();
+        // As little as can be between these reads, so that most of them are under way at once.
+        for seek in seeks.iter_mut() {
+            seek.run = seek.leaf.touch(seek.key.byte(seek.depth + STRIDE));
+        }
+        for seek in seeks.iter_mut() {
+            seek.run = seek.leaf.run(seek.key.byte(seek.depth + STRIDE));
+        }
+        for seek in seeks.iter_mut() {
+            seek.number = seek.leaf.answer(seek.run);
+        }
+        for seek in seeks.iter_mut() {
+            let rest = seek.key.rest(seek.depth + STRIDE);
+            seek.is_settled = seek.leaf.is_settled(seek.number, rest);
+        }
+        for seek in seeks {
+            if let Some(innermost) = innermost.get_mut(seek.place) {
+                *innermost = self.walk_on(groups, seek).next().unwrap_or_default();
             }
         }
     }
+
+    /// The prefixes around an address whose look-up has got this far.
+    #[inline]
+    fn walk_on<'a, K: Key>(&'a self, groups: &'a Groups, seek: &Seek<'a, K>) -> Walk<'a> {
+        let Seek { leaf, mut number, node, key, .. } = *seek;
+        let depth = seek.depth + STRIDE;
+        if !seek.is_settled {
+            number = leaf.settle(number, key.rest(depth));
+        }
+        // The node's own prefixes are asked for when those of the leaf are through.
+        let (root, address, width) = (&*self.root, key.bits(), K::WIDTH);
+        Walk { groups, root, address, width, leaf, number, node, depth, place: 0 }
+    }
 }
 
-/// How far the look-up of one key of a batch has come.
+/// How far the look-up of one address of a batch has come.
 #[derive(Debug, Clone, Copy)]
-struct Seek<'a> {
+struct Seek<'a, K> {
+    key: K,
+    /// Its place in the batch.
+    place: usize,
     leaf: View<'a>,
     node: &'a Node,
     depth: u32,
@@ -147,9 +146,10 @@ struct Seek<'a> {
     is_settled: bool,
 }
 
-impl<'a> Seek<'a> {
+impl<'a, K: Key> Seek<'a, K> {
     fn at(node: &'a Node) -> Self {
-        Self { leaf: View::EMPTY, node, depth: 0, run: 0, number: 0, is_settled: true }
+        let leaf = View::EMPTY;
+        Self { key: K::FIRST, place: 0, leaf, node, depth: 0, run: 0, number: 0, is_settled: true }
     }
 }
 
