@@ -19,7 +19,7 @@ mod gather;
 pub use bind::WhyCopied;
 use bind::{bind_patiently, released};
 pub use busy_poll::BusyPoll;
-use busy_poll::{Polling, is_polled};
+use busy_poll::{Polling, STALLED_KICKS_MAX, is_polled};
 pub use error::QueueError;
 use gather::{Foreign, Gathering, index_of};
 
@@ -121,7 +121,7 @@ pub struct QueueReport {
     pub why_copied: Option<WhyCopied>,
     /// How it is to be polled, if it is.
     pub busy_poll: Option<BusyPoll>,
-    /// Whether the kernel knows what to poll; otherwise interrupts tell of frames all the same.
+    /// Whether polls do receive and send; otherwise interrupts do, all the same.
     pub polled: bool,
     /// The kernel's counters; `None` if it does not tell them.
     pub statistics: Option<QueueStatistics>,
@@ -139,6 +139,8 @@ pub struct Queue {
     zero_copy: bool,
     why_copied: Option<WhyCopied>,
     polling: Polling,
+    /// Kicks in a row that have sent nothing, while it is polled.
+    stalled_kicks: u32,
     held: FramesHeld,
     foreign_descriptors: u64,
     gathering: Gathering,
@@ -207,6 +209,7 @@ impl Queue {
             zero_copy,
             why_copied,
             polling,
+            stalled_kicks: 0,
             held: FramesHeld::default(),
             foreign_descriptors: 0,
             gathering: Gathering::new(region, owner),
@@ -358,10 +361,27 @@ impl Queue {
                 return Err(error);
             }
             let before = std::mem::replace(&mut waiting, self.socket.tx_waiting());
-            if waiting >= before {
+            if waiting < before {
+                self.stalled_kicks = 0;
+            } else if self.polling == Polling::On {
+                return self.stall();
+            } else {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// A poll has sent nothing. If none does, the driver has to be woken again.
+    #[cold]
+    fn stall(&mut self) -> io::Result<()> {
+        self.stalled_kicks += 1;
+        if self.stalled_kicks < STALLED_KICKS_MAX {
+            return Ok(());
+        }
+        self.stalled_kicks = 0;
+        busy_poll::end(&self.socket)?;
+        self.polling = Polling::Off;
         Ok(())
     }
 
@@ -454,7 +474,7 @@ impl Queue {
             zero_copy: self.zero_copy,
             why_copied: self.why_copied,
             busy_poll: self.config.busy_poll,
-            polled: self.config.busy_poll.is_some() && is_polled(&self.socket),
+            polled: self.polling != Polling::Off && is_polled(&self.socket),
             statistics: self.statistics().ok(),
         }
     }

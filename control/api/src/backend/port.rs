@@ -121,7 +121,7 @@ pub struct QueueState {
     pub why_copied: Option<String>,
     /// The microseconds of its busy polling; 0 where interrupts tell of frames.
     pub busy_poll_us: u32,
-    /// Whether the kernel knows what to poll for it.
+    /// Whether polls do receive and send.
     pub polled: bool,
     /// What the kernel has counted since the socket was bound, if it tells.
     pub statistics: Option<QueueStatistics>,

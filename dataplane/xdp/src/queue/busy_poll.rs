@@ -9,9 +9,20 @@
 //! instance, which newer kernels ask the driver for when a socket is bound, and older ones learn from
 //! the first frame. Where neither tells, each poll would be a system call for nothing, and is left
 //! out.
+//!
+//! Without copies, a socket that prefers polls wakes the driver for nothing: its frames leave only if
+//! the work that receives is the work that sends. In virtio_net, and in igb with few queues, these are
+//! two, and nothing would leave. A queue that does not get rid of its frames by polls is therefore
+//! left to interrupts from then on.
+
+use std::io;
 
 use super::QueueError;
 use crate::socket::Socket;
+
+/// Kicks in a row that send nothing of what waits, after which polls are given up. A device that is
+/// merely full takes something within a few.
+pub(super) const STALLED_KICKS_MAX: u32 = 64;
 
 /// How a queue is polled. Needs Linux 5.11, CONFIG_NET_RX_BUSY_POLL and CAP_NET_ADMIN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +37,7 @@ pub struct BusyPoll {
 /// Whether polls do anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Polling {
-    /// Nobody wants them, or the kernel has had a frame and still does not know what to poll.
+    /// Nobody wants them, or they do not do all that they would have to.
     Off,
     /// The kernel does not know what to poll, and may learn it from the first frame.
     Unknown,
@@ -64,6 +75,13 @@ impl Polling {
     pub(super) fn after_a_frame(socket: &Socket) -> Self {
         if is_polled(socket) { Self::On } else { Self::Off }
     }
+}
+
+/// Leaves the queue of a socket to interrupts again.
+#[cold]
+pub(super) fn end(socket: &Socket) -> io::Result<()> {
+    socket.set_option(libc::SO_PREFER_BUSY_POLL, 0)?;
+    socket.set_option(libc::SO_BUSY_POLL, 0)
 }
 
 /// Whether the kernel knows what to poll for a socket.

@@ -55,7 +55,7 @@ pub(super) struct Port {
     pub(super) why_generic: Option<String>,
     /// Its sockets, by queue: why they copy, where that was not asked for.
     pub(super) sockets: BTreeMap<u32, Option<String>>,
-    /// Those that are to be polled, by queue: whether the kernel knows what to poll.
+    /// Those that are to be polled, by queue: whether polls do receive and send.
     pub(super) polled: BTreeMap<u32, bool>,
 }
 

@@ -26,8 +26,8 @@ pub(super) fn check(nic: &Nic, port: Option<&Port>) -> Option<Finding> {
     let unknown: Vec<u32> = polled.iter().filter(|it| !it.1).map(|(queue, _)| *queue).collect();
     if !unknown.is_empty() {
         let found = format!(
-            "on, but of queues {} the kernel does not know what to poll: this driver does not tell it, \
-             or no frame has come yet; interrupts tell of frames there",
+            "on, but queues {} are left to interrupts: the driver does not tell the kernel what to poll, or \
+             sends by other work than it receives by, or no frame has come yet",
             list(unknown)
         );
         let remedy =
@@ -94,7 +94,7 @@ mod tests {
         let some = port(&[(0, true), (1, false), (2, false)]);
         let finding = check(&nic(Some((2, 200_000))), Some(&some)).unwrap();
         assert_eq!(finding.level, Level::Warning);
-        assert!(finding.found.starts_with("on, but of queues 1-2 the kernel"), "{finding:?}");
+        assert!(finding.found.starts_with("on, but queues 1-2 are left"), "{finding:?}");
     }
 
     #[test]
