@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rig::{BenchError, Rig, Setup, Sluice};
+use crate::rig::{BenchError, Forwarder, Rig, Setup, Sluice};
 use crate::traffic::{FLOWS_MAX, Family, Load, Shape, Sizes};
 
 /// That Sluice has room for: 480 MB.

@@ -68,6 +68,11 @@ pub(crate) struct Rig {
 pub(crate) trait Forwarder {
     /// The MAC that the frames of a cable's sender go to.
     fn next_hop(&self, cable: &Cable) -> [u8; 6];
+
+    /// What it says it has done, in a line, where it says so.
+    fn account(&self) -> String {
+        "it keeps no account".to_owned()
+    }
 }
 
 /// What became of a load.
@@ -124,7 +129,8 @@ impl Rig {
         let rate = cable.sink.rate(time)?;
         let (sent, _) = sender.finish()?;
         if rate == 0.0 {
-            return Err(BenchError::Failed(format!("of {sent} frames none was forwarded")));
+            let text = format!("of {sent} frames none was forwarded: {}", forwarder.account());
+            return Err(BenchError::Failed(text));
         }
         Ok(rate)
     }

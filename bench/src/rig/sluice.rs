@@ -84,9 +84,14 @@ impl<'a> Sluice<'a> {
         let facts = self.ports()?.facts("dut0");
         Ok(facts.map_err(BenchError::failed("the gate's counters"))?.gate.steered)
     }
+}
 
-    /// What Sluice has received, sent and dropped, in a line.
-    pub(crate) fn account(&self) -> String {
+impl Forwarder for Sluice<'_> {
+    fn next_hop(&self, cable: &Cable) -> [u8; 6] {
+        cable.sink_mac()
+    }
+
+    fn account(&self) -> String {
         let Some(ports) = &self.ports else { return String::new() };
         let totals = ports.engine().totals();
         let drops: Vec<String> =
@@ -97,12 +102,6 @@ impl<'a> Sluice<'a> {
             totals.tx_frames,
             if drops.is_empty() { "none".into() } else { drops.join(", ") }
         )
-    }
-}
-
-impl Forwarder for Sluice<'_> {
-    fn next_hop(&self, cable: &Cable) -> [u8; 6] {
-        cable.sink_mac()
     }
 }
 
