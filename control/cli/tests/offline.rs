@@ -382,6 +382,45 @@ fn diff_of_manifests_shows_what_changes() {
     assert_eq!(same.stdout, "no verdict changes\n");
 }
 
+/// Nobody reaches the database's port from the web server's network, but for one address.
+const LIST: &str = r"apiVersion: policy.sluice.dev/v1alpha1
+kind: AccessList
+metadata: {name: edge}
+spec:
+  rules:
+  - {priority: 10, action: Allow, source: 10.0.0.9/32}
+  - {priority: 20, action: Deny, source: 10.0.0.0/28, protocol: TCP, destinationPorts: {first: 5432}}
+";
+
+#[test]
+fn an_access_list_is_counted_named_and_told_apart_from_policies() {
+    let files = [("shop.yaml", SHOP), ("list.yaml", LIST)];
+    let scene = Scene::new(&files);
+    let summary = scene.run(&["check", "-o", "json"]).json();
+    assert_eq!(summary["objects"]["access_lists"], 1, "{summary}");
+    let run = explain(&scene, "shop/web", "shop/db", "5432/TCP", "table");
+    assert_eq!(
+        run.stdout,
+        "drop: TCP 5432 from shop/web to shop/db\n  \
+         the rule of priority 20 in access list edge denies it\n  \
+         egress of shop/web: allow: no policy selects shop/web for egress\n  \
+         ingress of shop/db: allow: rule 0 of NetworkPolicy shop/db admits it\n"
+    );
+    let answer = explain(&scene, "shop/web", "shop/db", "5432/TCP", "json").json();
+    assert_eq!(answer["access_list"], json!({"name": "edge", "priority": 20}));
+
+    let scene = Scene::new(&[("new/a.yaml", SHOP), ("new/b.yaml", LIST), ("old/a.yaml", SHOP)]);
+    let path = |name: &str| scene.path().join(name).to_str().unwrap().to_owned();
+    let (new, old) = (path("new"), path("old"));
+    let run = sluicectl(&["diff", "-f", &new, "--against", &old], "");
+    assert_eq!(
+        run.stdout,
+        "1 access list differs: edge\n\
+         what lists deny is not among the verdicts; ask explain -f for one connection\n\
+         no verdict of the policies changes\n"
+    );
+}
+
 #[test]
 fn diff_of_faulty_manifests_says_what_is_wrong() {
     let scene = Scene::new(&[("faulty.yaml", FAULTY), ("shop.yaml", SHOP)]);

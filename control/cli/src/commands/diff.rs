@@ -87,6 +87,11 @@ fn verdicts(diff: &Diff, output: &mut Output) -> io::Result<()> {
         let names: Vec<_> = diff.access_lists.iter().map(|name| printable(name)).collect();
         let lists = count(names.len() as u64, "access list differs", "access lists differ");
         output.line(format!("{lists}: {}", names.join(" ")))?;
+        output
+            .line("what lists deny is not among the verdicts; ask explain -f for one connection")?;
+    }
+    if diff.verdicts_total == 0 && !diff.access_lists.is_empty() {
+        return output.line("no verdict of the policies changes");
     }
     if diff.verdicts_total == 0 {
         let nothing = output.paint(Mood::Good, "no verdict changes");
