@@ -239,5 +239,5 @@ fn builds(_: Effort) -> Result<Pair, BenchError> {
 fn memory(_: Effort) -> Result<Pair, BenchError> {
     let world = World::v4();
     let (sluice, peer) = (Prefixes::new(&world.prefixes).mib(), world.fib()?.mib());
-    Ok(Pair { sluice: Box::new(move || Ok(sluice)), peer: Box::new(move || Ok(peer)) })
+    Ok(Pair::new(Box::new(move || Ok(sluice)), Box::new(move || Ok(peer))))
 }
