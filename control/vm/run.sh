@@ -23,7 +23,7 @@ cases() {
     case $1 in
         linux-7.3)
             echo virtio-zero-copy virtio-added-queues virtio-copy-asked virtio-generic-asked virtio-link virtio-vlan \
-                virtio-sctp virtio-jumbo igb-zero-copy igb-queues-change igb-link igb-vlan e1000e-generic ;;
+                virtio-sctp virtio-jumbo virtio-polled igb-zero-copy igb-polled igb-queues-change igb-link igb-vlan e1000e-generic ;;
         linux-6.12 | linux-5.10) echo virtio-copy ;;
     esac
 }

@@ -5,13 +5,15 @@ mod driver;
 mod networks;
 
 use crate::stage::{E1000E, IGB, VIRTIO};
-use driver::{Mode, carries, carries_though_a_worker_cannot_send};
+use driver::{Mode, carries, carries_polled, carries_though_a_worker_cannot_send};
 
 /// What `run.sh` may ask for.
 pub(crate) const CASES: &[(&str, fn())] = &[
     ("virtio-zero-copy", || carries(VIRTIO, 4, Mode::ZeroCopy)),
     ("virtio-copy", || carries(VIRTIO, 4, Mode::Copy)),
     ("virtio-added-queues", || carries_though_a_worker_cannot_send(VIRTIO, Mode::ZeroCopy)),
+    ("virtio-polled", || carries_polled(VIRTIO, 4)),
+    ("igb-polled", || carries_polled(IGB, 2)),
     ("virtio-copy-asked", || carries(VIRTIO, 4, Mode::CopyAsked)),
     ("virtio-generic-asked", || carries(VIRTIO, 2, Mode::GenericAsked)),
     ("igb-zero-copy", || carries(IGB, 2, Mode::ZeroCopy)),

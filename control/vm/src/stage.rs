@@ -79,6 +79,8 @@ pub(crate) struct Setup {
     pub(crate) nic: Nic,
     /// Keys of the uplink beside its kind, as TOML.
     pub(crate) uplink: &'static str,
+    /// Keys of the engine beside its cores, as TOML.
+    pub(crate) engine: &'static str,
     /// The VLAN in which the outside lives.
     pub(crate) vlan: Option<u16>,
     /// Of every interface.
@@ -88,7 +90,7 @@ pub(crate) struct Setup {
 impl Setup {
     /// An untagged network with an MTU of 1500.
     pub(crate) fn on(nic: Nic) -> Self {
-        Self { nic, uplink: "", vlan: None, mtu: 1500 }
+        Self { nic, uplink: "", engine: "huge_pages = false", vlan: None, mtu: 1500 }
     }
 }
 
@@ -99,6 +101,7 @@ pub(crate) struct Stage {
     pub(crate) free: Namespace,
     daemon: Option<Child>,
     uplink: &'static str,
+    engine: &'static str,
     // Last: its namespaces go when everything in them has.
     _lab: Lab,
 }
@@ -143,7 +146,8 @@ impl Stage {
                 pod.route("default", "via", GATEWAYS[place]).unwrap();
             }
         }
-        Self { node, outside, web, free, daemon: None, uplink: setup.uplink, _lab: lab }
+        let Setup { uplink, engine, .. } = *setup;
+        Self { node, outside, web, free, daemon: None, uplink, engine, _lab: lab }
     }
 
     /// Namespaces, cables and a daemon that serves, with the uplink's link up.
@@ -192,11 +196,12 @@ impl Stage {
 
     fn config_text(&self) -> String {
         let mut text = format!(
-            "node_name = \"node-1\"\n[engine]\ncores = [0, 1]\nhuge_pages = false\n\
+            "node_name = \"node-1\"\n[engine]\ncores = [0, 1]\n{}\n\
              [gate]\npin_dir = \"{DIRECTORY}/bpf\"\n\
              [control]\nsocket = \"{}\"\nstate_dir = \"{DIRECTORY}/state\"\n\
              [rules]\ndirectory = \"{}\"\n\
              [[port]]\ninterface = \"up0\"\nkind = \"uplink\"\n{}\n",
+            self.engine,
             socket().display(),
             rules().display(),
             self.uplink

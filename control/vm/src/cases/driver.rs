@@ -8,7 +8,7 @@ use sluice_lab::{Namespace, serve, wait_until};
 
 use super::changes::ethtool;
 use crate::daemon::{Counters, port, queue_frames, sent_by};
-use crate::stage::{FREE, GATEWAYS, Nic, PATIENCE, Setup, Stage, WEB, address};
+use crate::stage::{FREE, GATEWAYS, Nic, PATIENCE, Setup, Stage, WEB, address, log};
 use crate::traffic::{Load, Sink, outside_addresses};
 
 /// How an uplink is to run.
@@ -49,6 +49,33 @@ pub(crate) fn carries(nic: Nic, queues: usize, mode: Mode) {
 pub(crate) fn carries_though_a_worker_cannot_send(nic: Nic, mode: Mode) {
     let stage = carries_with(nic, 4, mode, "workers = [0, 0, 1, 1]");
     replies_by_worker(&stage);
+}
+
+/// Workers that poll and never sleep, with huge pages, and interrupts that give way to them.
+pub(crate) fn carries_polled(nic: Nic, queues: usize) {
+    // What packet memory of the default size takes.
+    std::fs::write("/proc/sys/vm/nr_hugepages", "32").unwrap();
+    let engine = "huge_pages = true\nidle = \"spin\"\nbusy_poll_us = 20";
+    let mut stage = Stage::build(&Setup { engine, ..Setup::on(nic) });
+    if nic.driver == "virtio_net" {
+        ethtool(&stage.node, &["-L", "up0", "combined", "2"]);
+    }
+    stage.start_daemon();
+    runs_in(&port("up0"), nic, queues, Mode::ZeroCopy);
+    tell_polled();
+    assert!(log().contains("packet memory is made of huge pages"), "{}", log());
+    policies_hold(&stage);
+    every_frame_is_counted(&stage, queues);
+    tell_polled();
+    std::fs::write("/proc/sys/vm/nr_hugepages", "0").unwrap();
+}
+
+/// Which queues are polled is the driver's affair; those that cannot be are left to interrupts.
+fn tell_polled() {
+    for queue in port("up0")["queues"].as_array().unwrap() {
+        assert_eq!(queue["busy_poll_us"], 20, "{queue}");
+        println!("queue {}: polled: {}", queue["queue"], queue["polled"]);
+    }
 }
 
 fn carries_with(nic: Nic, queues: usize, mode: Mode, uplink: &'static str) -> Stage {
