@@ -1,8 +1,8 @@
 //! Which protocols and ports some rules speak of, and which rule comes first for each.
 //!
-//! A [`PortSet`] is immutable, shared by every pair of parties that the same rules
-//! concern, and answers one packet with a binary search over disjoint ranges. It never
-//! holds addresses: peers and ports are kept apart so that neither multiplies the other.
+//! A [`PortSet`] is immutable and answers with a binary search over disjoint ranges. It never holds
+//! addresses: peers and ports are kept apart so that neither multiplies the other. Policy sets are
+//! made of port sets ([`crate::table::PolicySet`]); packets are judged by what they become there.
 
 use std::collections::BTreeSet;
 

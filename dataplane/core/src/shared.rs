@@ -29,6 +29,12 @@ impl<T: Clone> Slots<T> {
         self.0.get(place / PART_LEN)?.get(place % PART_LEN)?.as_ref()
     }
 
+    /// How many places there are, empty ones too.
+    #[inline]
+    pub(crate) fn places(&self) -> usize {
+        self.0.len() * PART_LEN
+    }
+
     /// Puts `value` in its place and gives back what was there.
     pub(crate) fn set(&mut self, place: usize, value: Option<T>) -> Option<T> {
         let parts = place / PART_LEN + 1;

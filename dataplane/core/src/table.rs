@@ -2,8 +2,9 @@
 //!
 //! A table is immutable. A new one is an [`Edit`] of an older one and shares with it whatever
 //! is the same, so that a pod which joins costs the same however large the cluster is. Peers are
-//! found by group and by address block, ports by [`crate::ports::PortSet`], and they are never
-//! multiplied with each other.
+//! found by group and by address block, ports by class, and they are never multiplied with each
+//! other. What a judgement reads lies in whole cache lines: the holder of an address, an identity,
+//! a policy set.
 //!
 //! ```text
 //! address --(exact)--> Party::Pod --> identity --+--> policy sets --+-- any peer -> port set
@@ -238,6 +239,12 @@ impl Table {
     #[must_use]
     pub fn endpoint(&self, id: EndpointId) -> Option<&Endpoint> {
         self.endpoints.get(id.index()).map(|endpoint| &**endpoint)
+    }
+
+    /// How many numbers of endpoints there are, about.
+    #[inline]
+    pub(crate) fn endpoints_len(&self) -> usize {
+        self.endpoints.places()
     }
 
     /// All endpoints, in the order of their numbers.

@@ -4,9 +4,10 @@
 //! says where the next lies. In a large table each is a wait for memory. So a batch reads a little
 //! of all buckets, of all identities, of all sets, before it judges any: the processor fetches at
 //! the same time what does not depend on each other. That changes nothing but the time that the
-//! judgement takes.
+//! judgement takes. In a small table, which the caches hold, there is nothing to wait for.
 
 use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Attempt, Decision, Ends, Identities};
 use crate::table::{Direction, Identity, Table};
@@ -14,10 +15,18 @@ use crate::table::{Direction, Identity, Table};
 /// Attempts that are judged together: more would not fit the nearest cache.
 pub const BATCH_MAX: usize = 64;
 
+/// Pods from which on their table is more than a core's own caches hold: a megabyte or two.
+const PODS_LARGE: usize = 16_384;
+
 impl Table {
     /// Judges each of some attempts, and hands over its place and what [`Table::decide`] says.
     #[inline]
     pub fn decide_each(&self, attempts: &[Attempt], mut decided: impl FnMut(usize, Decision)) {
+        if !self.is_large() {
+            let judged = attempts.iter().map(|attempt| self.decide(attempt));
+            judged.enumerate().for_each(|(place, decision)| decided(place, decision));
+            return;
+        }
         let mut ends = [Ends::EXTERNAL; BATCH_MAX];
         let mut identities = [Identities::NONE; BATCH_MAX];
         for (batch, first) in attempts.chunks(BATCH_MAX).zip((0..).step_by(BATCH_MAX)) {
@@ -27,7 +36,7 @@ impl Table {
             for (identities, ends) in identities.iter_mut().zip(&*ends) {
                 *identities = self.identities_of(ends);
             }
-            touch(identities);
+            self.warm_identities(batch, identities);
             let known = batch.iter().zip(&*ends).zip(&*identities);
             for (place, ((attempt, ends), identities)) in (first..).zip(known) {
                 decided(place, self.decide_as(attempt, ends, identities));
@@ -38,11 +47,12 @@ impl Table {
     /// Who holds the addresses of each attempt, as [`Table::ends`] says.
     #[inline]
     pub fn ends_of(&self, attempts: &[Attempt], ends: &mut [Ends]) {
-        let mut seen = 0;
-        for Attempt { network, source, destination, .. } in attempts {
-            seen ^= self.touch(*network, *source) ^ self.touch(*network, *destination);
+        if self.is_large() {
+            let touch = |it: &Attempt| {
+                self.touch(it.network, it.source) ^ self.touch(it.network, it.destination)
+            };
+            black_box(attempts.iter().fold(0, |seen, it| seen ^ touch(it)));
         }
-        black_box(seen);
         for (Attempt { network, source, destination, .. }, ends) in attempts.iter().zip(ends) {
             // One by one: what is put together elsewhere and then moved as a whole makes the
             // processor wait for its own writes.
@@ -51,15 +61,55 @@ impl Table {
         }
     }
 
-    /// Reads what [`Table::decide_between`] will read of these ends, so that it need not wait.
-    /// That pays for 8 to 64 of them at a time; it looks at no more than [`BATCH_MAX`].
+    /// Reads what [`Table::decide_between`] will read of attempts and their ends, so that it need
+    /// not wait. That pays for 8 to 64 of them at a time; it looks at no more than [`BATCH_MAX`].
     #[inline]
-    pub fn warm(&self, ends: &[Ends]) {
+    pub fn warm(&self, attempts: &[Attempt], ends: &[Ends]) {
+        if !self.is_large() {
+            return;
+        }
         let mut identities = [Identities::NONE; BATCH_MAX];
         for (identities, ends) in identities.iter_mut().zip(ends) {
             *identities = self.identities_of(ends);
         }
-        touch(identities.get(..ends.len()).unwrap_or(&identities));
+        self.warm_identities(attempts, identities.get(..ends.len()).unwrap_or(&identities));
+    }
+
+    #[inline]
+    fn is_large(&self) -> bool {
+        self.endpoints_len() >= PODS_LARGE
+    }
+
+    /// Reads a little of all identities, then of all their policy sets, then of the blocks around
+    /// the addresses that these ask about.
+    fn warm_identities(&self, attempts: &[Attempt], identities: &[Identities<'_>]) {
+        let both = |it: &Identities<'_>| it.source.touch() ^ it.destination.touch();
+        black_box(identities.iter().fold(0, |seen, it| seen ^ both(it)));
+        let sets = |it: &Identities<'_>| {
+            it.source.touch_sets(Direction::Egress) ^ it.destination.touch_sets(Direction::Ingress)
+        };
+        black_box(identities.iter().fold(0, |seen, it| seen ^ sets(it)));
+        let mut asked = [IpAddr::V4(Ipv4Addr::UNSPECIFIED); 2 * BATCH_MAX];
+        let mut places = asked.iter_mut();
+        let mut count = 0;
+        let mut ask = |address: IpAddr| {
+            count += 1;
+            places.next().into_iter().for_each(|place| *place = address);
+        };
+        for (attempt, identities) in attempts.iter().zip(identities) {
+            if identities.source.speaks_of_blocks(Direction::Egress) {
+                ask(attempt.destination);
+            }
+            if identities.destination.speaks_of_blocks(Direction::Ingress) {
+                ask(attempt.source);
+            }
+        }
+        if count == 0 {
+            return;
+        }
+        let mut innermost = [&[][..]; 2 * BATCH_MAX];
+        self.blocks().innermost_many(asked.get(..count).unwrap_or(&asked), &mut innermost);
+        black_box(innermost.iter().fold(0, |seen, it| seen ^ it.first().map_or(0, |it| it.0)));
     }
 }
 
@@ -67,13 +117,85 @@ impl Identities<'_> {
     const NONE: Self = Self { source: &Identity::NONE, destination: &Identity::NONE };
 }
 
-/// Reads a little of all identities, then of all their policy sets.
-#[inline]
-fn touch(identities: &[Identities<'_>]) {
-    let both = |it: &Identities<'_>| it.source.touch() ^ it.destination.touch();
-    black_box(identities.iter().fold(0, |seen, it| seen ^ both(it)));
-    let sets = |it: &Identities<'_>| {
-        it.source.touch_sets(Direction::Egress) ^ it.destination.touch_sets(Direction::Ingress)
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::address::NetworkId;
+    use crate::blocks::{Block, BlockId, BlockTrie};
+    use crate::ports::{PortMatch, PortSet, Rank, TCP};
+    use crate::table::{
+        Action, Endpoint, EndpointId, GroupId, IdentityId, PolicyId, PolicySet, PolicySetParts,
+        RuleRef, Tiers,
     };
-    black_box(identities.iter().fold(0, |seen, it| seen ^ sets(it)));
+
+    /// Pods of seven identities, each of which may be asked for TCP 80 by its successor and by a
+    /// block that holds some pods and some strangers.
+    fn table(pods: u32) -> Table {
+        let http = PortMatch::Range { protocol: TCP, first: 80, last: 80 };
+        let http = Arc::new(PortSet::new(&[(http, Rank(0))]));
+        let mut edit = Table::empty().edit();
+        for id in 0..7 {
+            let set = PolicySet::new(&PolicySetParts {
+                rules: vec![RuleRef { policy: PolicyId(id), index: 0, action: Action::Accept }],
+                by_group: vec![(GroupId((id + 1) % 7), Arc::clone(&http))],
+                by_block: vec![(BlockId(id % 2), Arc::clone(&http))],
+                ..PolicySetParts::default()
+            });
+            let ingress = Tiers { network_policy: Some(set), ..Tiers::default() };
+            let egress = if id % 3 == 0 { ingress.clone() } else { Tiers::default() };
+            let identity = Identity::new(&[GroupId(id)], egress, ingress);
+            edit.set_identity(IdentityId(id), Some(identity));
+        }
+        for id in 0..pods {
+            let endpoint = Endpoint {
+                name: format!("x/p{id}").into(),
+                network: NetworkId::DEFAULT,
+                addresses: vec![address(id)],
+                identity: Some(IdentityId(id % 7)),
+                node: None,
+            };
+            edit.set_endpoint(EndpointId(id), Some(endpoint));
+        }
+        let block = |cidr: &str| Block { cidr: cidr.parse().unwrap(), except: Vec::new() };
+        let blocks = [block("10.0.0.0/25"), block("10.1.0.0/16")];
+        edit.set_blocks(BlockTrie::new((0..).map(BlockId).zip(&blocks)));
+        edit.finish(1)
+    }
+
+    fn address(id: u32) -> IpAddr {
+        Ipv4Addr::from_bits(0x0a00_0000 + id).into()
+    }
+
+    #[test]
+    fn a_batch_is_judged_as_its_attempts_are_one_by_one() {
+        for pods in [100, u32::try_from(PODS_LARGE).unwrap() + 1] {
+            let table = table(pods);
+            assert_eq!(table.is_large(), pods > 100);
+            for len in [0, 1, BATCH_MAX - 1, BATCH_MAX, 5 * BATCH_MAX + 3] {
+                let attempts: Vec<Attempt> = (0..u32::try_from(len).unwrap())
+                    .map(|n| Attempt {
+                        network: NetworkId::DEFAULT,
+                        // Beyond the pods there are strangers.
+                        source: address(n.wrapping_mul(97) % (2 * pods)),
+                        destination: address(n.wrapping_mul(31) % (pods + pods / 8)),
+                        protocol: TCP,
+                        source_port: Some(50_000),
+                        port: Some(if n % 5 == 0 { 81 } else { 80 }),
+                    })
+                    .collect();
+                let mut judged = Vec::new();
+                table.decide_each(&attempts, |place, decision| judged.push((place, decision)));
+                let expected = attempts.iter().map(|attempt| table.decide(attempt)).enumerate();
+                assert_eq!(judged, expected.collect::<Vec<_>>());
+
+                let mut ends = vec![Ends::EXTERNAL; len];
+                table.ends_of(&attempts, &mut ends);
+                let expected: Vec<_> = attempts.iter().map(|it| table.ends(it)).collect();
+                assert_eq!(ends, expected);
+                table.warm(&attempts, &ends);
+            }
+        }
+    }
 }

@@ -119,6 +119,12 @@ impl Identity {
         first ^ more.and_then(|more| more.groups.first()).map_or(0, |group| group.0)
     }
 
+    /// Whether the policies that are asked first may ask where the other end's address lies.
+    #[inline]
+    pub(crate) fn speaks_of_blocks(&self, direction: Direction) -> bool {
+        self.first(direction).is_some_and(PolicySet::speaks_of_blocks)
+    }
+
     #[inline]
     fn first(&self, direction: Direction) -> Option<&PolicySet> {
         let [egress, ingress] = &self.first;

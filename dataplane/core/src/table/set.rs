@@ -159,6 +159,12 @@ impl PolicySet {
         (first != NO_ANSWER).then_some(Match(first))
     }
 
+    /// Whether some rule asks where an address lies.
+    #[inline]
+    pub(crate) fn speaks_of_blocks(&self) -> bool {
+        self.layout().speaks_of_blocks()
+    }
+
     /// The rule that has matched.
     #[inline]
     pub(crate) fn rule(&self, found: Match) -> RuleRef {
