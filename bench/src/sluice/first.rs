@@ -85,14 +85,7 @@ impl First {
         if self.connections.find(flow.hash, &flow.key, Time(1)).is_some() {
             return Err(2);
         }
-        Ok(Attempt {
-            network: NETWORK,
-            source: ip.source,
-            destination: ip.destination,
-            protocol: ip.protocol,
-            port: ip.transport.ports().map(|ports| ports.destination),
-            source_port: ip.transport.ports().map(|ports| ports.source),
-        })
+        Ok(Attempt::of(NETWORK, ip))
     }
 }
 

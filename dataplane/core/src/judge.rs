@@ -207,7 +207,7 @@ impl Judge<'_> {
         if matches!(ip.transport, Transport::Tcp(_) | Transport::Sctp(_)) {
             return Err(DropReason::NoConnection);
         }
-        verdict(self.table.decide(&group_attempt(network, ip)))
+        verdict(self.table.decide(&Attempt::of(network, ip)))
     }
 
     /// Judges whether a pod gets a broadcast or multicast packet.
@@ -226,7 +226,7 @@ impl Judge<'_> {
         if let Transport::Neighbour(_) = ip.transport {
             return Ok(());
         }
-        let ingress = self.table.decide_ingress(endpoint, &group_attempt(network, ip));
+        let ingress = self.table.decide_ingress(endpoint, &Attempt::of(network, ip));
         if ingress.allows() { Ok(()) } else { Err(DropReason::IngressDenied) }
     }
 
@@ -437,18 +437,6 @@ pub fn is_group(ip: &Ip) -> bool {
     match ip.destination {
         IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
         IpAddr::V6(v6) => v6.is_multicast(),
-    }
-}
-
-fn group_attempt(network: NetworkId, ip: &Ip) -> Attempt {
-    let ports = ip.transport.ports();
-    Attempt {
-        network,
-        source: ip.source,
-        destination: ip.destination,
-        protocol: ip.protocol,
-        source_port: ports.map(|ports| ports.source),
-        port: ports.map(|ports| ports.destination),
     }
 }
 

@@ -22,7 +22,7 @@ pub use batch::BATCH_MAX;
 
 use crate::address::NetworkId;
 use crate::classifier::Key;
-use crate::packet::Ports;
+use crate::packet::{Ip, Ports};
 use crate::ports::Protocol;
 use crate::table::set::Asked;
 use crate::table::{
@@ -44,6 +44,23 @@ pub struct Attempt {
     pub source_port: Option<u16>,
     /// The destination port; `None` where the protocol has none.
     pub port: Option<u16>,
+}
+
+impl Attempt {
+    /// What a packet would ask for, if it were the first of its connection.
+    #[inline]
+    #[must_use]
+    pub fn of(network: NetworkId, ip: &Ip) -> Self {
+        let ports = ip.transport.ports();
+        Self {
+            network,
+            source: ip.source,
+            destination: ip.destination,
+            protocol: ip.protocol,
+            source_port: ports.map(|ports| ports.source),
+            port: ports.map(|ports| ports.destination),
+        }
+    }
 }
 
 /// The port that a connection is taken to come from where nobody says: the first of those that

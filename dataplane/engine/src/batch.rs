@@ -16,7 +16,7 @@ use std::ops::BitXor;
 
 use sluice_core::drop::DropReason;
 use sluice_core::judge::{FlowOf, Verdict};
-use sluice_core::policy::Ends;
+use sluice_core::policy::{Attempt, Ends};
 use sluice_core::time::Time;
 use sluice_xdp::Frame;
 
@@ -39,8 +39,8 @@ pub(crate) struct Batch {
     /// No route for a fragment: it is noted first, and may have to wait for others.
     routes: Vec<Result<Option<Route>, DropReason>>,
     hashes: Vec<u64>,
-    /// The ends of those whose connection is not there yet.
-    newcomers: Vec<Ends>,
+    /// What policy is asked of those whose connection is not there yet, and their ends.
+    newcomers: (Vec<Attempt>, Vec<Ends>),
 }
 
 impl Batch {
@@ -54,7 +54,7 @@ impl Batch {
             guarded: Vec::with_capacity(BATCH_LEN_MAX),
             routes: Vec::with_capacity(BATCH_LEN_MAX),
             hashes: Vec::with_capacity(BATCH_LEN_MAX),
-            newcomers: Vec::with_capacity(BATCH_LEN_MAX),
+            newcomers: (Vec::with_capacity(BATCH_LEN_MAX), Vec::with_capacity(BATCH_LEN_MAX)),
         }
     }
 
@@ -80,7 +80,8 @@ impl Batch {
         self.guarded.clear();
         self.routes.clear();
         self.hashes.clear();
-        self.newcomers.clear();
+        self.newcomers.0.clear();
+        self.newcomers.1.clear();
     }
 }
 
@@ -96,7 +97,9 @@ impl Worker {
         let readings = readings.get(..count).unwrap_or_default();
         let judge = self.judge_in(scene, now);
 
-        black_box(readings.iter().map(|it| it.touch_ends(&judge)).fold(0, BitXor::bitxor));
+        if scene.table.is_large() {
+            black_box(readings.iter().map(|it| it.touch_ends(&judge)).fold(0, BitXor::bitxor));
+        }
         ends.extend(readings.iter().map(|reading| reading.ends(&judge)));
         for (reading, ends) in readings.iter().zip(&*ends) {
             let context = reading.within(scene, *ends).ok_or(DropReason::PortGone);
@@ -121,13 +124,18 @@ impl Worker {
 
         hashes.extend(readings.iter().filter_map(|reading| Some(reading.flow.as_ref()?.hash)));
         self.connections.warm(hashes);
-        for (reading, ends) in readings.iter().zip(&*ends) {
-            let is_known = |flow: &FlowOf| self.connections.may_hold(flow.hash);
-            if !reading.flow.as_ref().is_none_or(is_known) {
-                newcomers.push(*ends);
+        if scene.table.is_large() {
+            for (reading, ends) in readings.iter().zip(&*ends) {
+                let is_new = |flow: &FlowOf| !self.connections.may_hold(flow.hash);
+                if let Some(attempt) =
+                    reading.attempt().filter(|_| reading.flow.as_ref().is_some_and(is_new))
+                {
+                    newcomers.0.push(attempt);
+                    newcomers.1.push(*ends);
+                }
             }
+            scene.table.warm(&newcomers.0, &newcomers.1);
         }
-        scene.table.warm(newcomers);
         self.stages.mark(Stage::Conntrack, 0);
 
         for (((frame, reading), ends), route) in

@@ -9,7 +9,7 @@ use sluice_core::fragments::FragmentKey;
 use sluice_core::guard::Attachment;
 use sluice_core::judge::{Crossing, FlowOf, Judge, Verdict};
 use sluice_core::packet::{Fragment, Packet};
-use sluice_core::policy::Ends;
+use sluice_core::policy::{Attempt, Ends};
 use sluice_core::time::Time;
 use sluice_xdp::Frame;
 
@@ -100,6 +100,12 @@ impl Reading {
         let &Self { from, ref packet, network, ref flow } = self;
         let port = scene.port(from)?;
         Some(Context { scene, from, port, packet, network, flow: flow.as_ref(), ends })
+    }
+
+    /// What policy would be asked, if it opened a connection.
+    #[inline]
+    pub(crate) fn attempt(&self) -> Option<Attempt> {
+        self.packet.ip().map(|ip| Attempt::of(self.network, ip))
     }
 
     /// Who holds its addresses.

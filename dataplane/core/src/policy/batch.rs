@@ -75,8 +75,10 @@ impl Table {
         self.warm_identities(attempts, identities.get(..ends.len()).unwrap_or(&identities));
     }
 
+    /// Whether the table is more than the caches of a core hold, so that to read ahead pays.
     #[inline]
-    fn is_large(&self) -> bool {
+    #[must_use]
+    pub fn is_large(&self) -> bool {
         self.endpoints_len() >= PODS_LARGE
     }
 
