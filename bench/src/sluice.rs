@@ -5,6 +5,7 @@ mod established;
 mod first;
 mod inserts;
 mod prefixes;
+mod reading;
 mod rules;
 
 use crate::rig::BenchError;

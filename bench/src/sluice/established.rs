@@ -5,14 +5,12 @@ use std::ops::BitXor;
 use std::sync::Arc;
 
 use sluice_core::address::{Mac, NetworkId};
-use sluice_core::checksum;
 use sluice_core::conntrack::state::Timeouts;
 use sluice_core::conntrack::{Account, BATCH_LEN_MAX, Connections, Limits, Opening};
 use sluice_core::flow::{FlowHasher, FlowKey};
 use sluice_core::guard::{Attachment, Residents};
-use sluice_core::judge::{self, Crossing, FlowOf, Judge};
-use sluice_core::packet::{Packet, Ports, Transport};
-use sluice_core::pieces::Pieces;
+use sluice_core::judge::{self, Crossing, Judge};
+use sluice_core::packet::{Ports, Transport};
 use sluice_core::policy::Ends;
 use sluice_core::ports::{PortMatch, PortSet, Rank};
 use sluice_core::table::{
@@ -22,6 +20,7 @@ use sluice_core::table::{
 use sluice_core::time::Time;
 
 use super::answer;
+use super::reading::{Reading, readings};
 use crate::flows::{DNS, FIRST_POD_HERE, Flow, Frames, PODS_HERE, UDP};
 use crate::numbers::Numbers;
 use crate::rig::BenchError;
@@ -142,34 +141,9 @@ struct Batch {
     hashes: Vec<u64>,
 }
 
-/// A packet and its flow; none if it is damaged or has none.
-#[derive(Default)]
-struct Reading {
-    packet: Packet,
-    flow: Option<FlowOf>,
-}
-
 impl Batch {
     fn new() -> Self {
-        Self {
-            readings: std::iter::repeat_with(Reading::default).take(BATCH_LEN_MAX).collect(),
-            ends: Vec::new(),
-            guarded: Vec::new(),
-            hashes: Vec::new(),
-        }
-    }
-}
-
-impl Reading {
-    #[inline]
-    fn read(&mut self, frame: &[u8], hasher: &FlowHasher) {
-        self.flow = None;
-        if self.packet.read(&Pieces::from(frame)).is_ok()
-            && let Some(ip) = self.packet.ip()
-            && checksum::is_whole(frame, ip, false)
-        {
-            self.flow = FlowOf::new(NETWORK, ip, hasher);
-        }
+        Self { readings: readings(), ends: Vec::new(), guarded: Vec::new(), hashes: Vec::new() }
     }
 }
 

@@ -5,12 +5,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use sluice_core::address::NetworkId;
 use sluice_core::blocks::{Block, BlockId, BlockTrie};
-use sluice_core::checksum;
 use sluice_core::conntrack::Connections;
 use sluice_core::flow::FlowHasher;
-use sluice_core::judge::FlowOf;
-use sluice_core::packet::Packet;
-use sluice_core::policy::{Attempt, BATCH_MAX};
+use sluice_core::policy::Attempt;
 use sluice_core::ports::{PortMatch, PortSet, Rank};
 use sluice_core::table::{
     Action, Endpoint, EndpointId, GroupId, Identity, IdentityId, PolicyId, PolicySet,
@@ -20,6 +17,7 @@ use sluice_core::time::Time;
 
 use super::answer;
 use super::established::{connections, open};
+use super::reading::{Reading, readings};
 use crate::flows::{BLOCK_LEN, Cluster, Frames, HTTPS, Peer, UDP};
 use crate::rig::BenchError;
 
@@ -30,6 +28,8 @@ pub(crate) struct First {
     table: Table,
     hasher: FlowHasher,
     connections: Connections,
+    readings: Vec<Reading>,
+    hashes: Vec<u64>,
     asked: Vec<Attempt>,
     /// By number of an attempt: its frame's place in the batch.
     places: Vec<usize>,
@@ -43,8 +43,9 @@ impl First {
         for number in 0..cluster.count {
             open(&mut connections, &hasher, number)?;
         }
-        let (asked, places, answers) = Default::default();
-        Ok(Self { table: table(cluster)?, hasher, connections, asked, places, answers })
+        let (hashes, asked, places, answers) = Default::default();
+        let (table, readings) = (table(cluster)?, readings());
+        Ok(Self { table, hasher, connections, readings, hashes, asked, places, answers })
     }
 
     /// Judges whole frames, from their bytes to the verdict: parse, connection (there is none),
@@ -57,8 +58,18 @@ impl First {
             self.asked.clear();
             self.places.clear();
             self.answers.clear();
-            for frame in frames.by_ref().take(BATCH_MAX) {
-                match self.asked_by(frame) {
+            let mut count = 0;
+            for (reading, frame) in self.readings.iter_mut().zip(&mut frames) {
+                reading.read(frame, &self.hasher);
+                count += 1;
+            }
+            let readings = self.readings.get(..count).unwrap_or_default();
+            self.hashes.clear();
+            let hash = |reading: &Reading| Some(reading.flow.as_ref()?.hash);
+            self.hashes.extend(readings.iter().filter_map(hash));
+            self.connections.warm(&self.hashes);
+            for reading in readings {
+                match asked_by(&mut self.connections, reading) {
                     Ok(attempt) => {
                         self.places.push(self.answers.len());
                         self.asked.push(attempt);
@@ -76,17 +87,15 @@ impl First {
         }
         digest
     }
+}
 
-    /// What a frame asks for, or the answer to it: 0 if it is broken, 2 if it is known.
-    fn asked_by(&mut self, frame: &[u8]) -> Result<Attempt, u64> {
-        let packet = Packet::parse(frame).map_err(|_| 0u64)?;
-        let ip = packet.ip().filter(|ip| checksum::is_whole(frame, ip, false)).ok_or(0u64)?;
-        let flow = FlowOf::new(NETWORK, ip, &self.hasher).ok_or(0u64)?;
-        if self.connections.find(flow.hash, &flow.key, Time(1)).is_some() {
-            return Err(2);
-        }
-        Ok(Attempt::of(NETWORK, ip))
+/// What a packet asks for, or the answer to it: 0 if it is broken, 2 if it is known.
+fn asked_by(connections: &mut Connections, reading: &Reading) -> Result<Attempt, u64> {
+    let flow = reading.flow.as_ref().ok_or(0u64)?;
+    if connections.find(flow.hash, &flow.key, Time(1)).is_some() {
+        return Err(2);
     }
+    reading.packet.ip().map(|ip| Attempt::of(NETWORK, ip)).ok_or(0)
 }
 
 /// Identities are numbered as the cluster's, from 0. Each is a group of its own.
