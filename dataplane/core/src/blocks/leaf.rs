@@ -104,8 +104,14 @@ impl<'a> View<'a> {
 
     /// Reads what [`Self::run`] will.
     #[inline]
-    pub(super) fn touch(self, value: usize) -> usize {
-        std::hint::black_box(self.word(value / 32)) as usize
+    pub(super) fn touch_run(self, value: usize) -> u32 {
+        self.word(value / 32)
+    }
+
+    /// Reads what [`Self::is_settled`] will.
+    #[inline]
+    pub(super) fn touch_entry(self, width: Width, number: u8) -> u32 {
+        self.word(self.code_at(width, number))
     }
 
     /// The number of the run that a value falls into, from 1; 0 in an empty leaf.

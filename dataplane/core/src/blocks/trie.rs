@@ -71,14 +71,18 @@ impl Trie {
     #[inline]
     pub(super) fn walk<'a>(&'a self, groups: &'a Groups, key: impl Key) -> Walk<'a> {
         let End { node, depth, leaf } = self.root.descend(key);
-        let number = leaf.answer(leaf.run(key.byte(depth + STRIDE)));
-        let seek = Seek { key, leaf, node, depth, number, is_settled: false, ..Seek::at(node) };
-        self.walk_on(groups, &seek)
+        let depth = depth + STRIDE;
+        let rest = key.rest(depth);
+        let number = leaf.settle(leaf.answer(leaf.run(rest.byte(0))), rest);
+        // The node's own prefixes are asked for when those of the leaf are through.
+        let (root, address, width) = (&*self.root, key.bits(), self.width);
+        Walk { groups, root, address, width, leaf, number, node, depth, place: 0 }
     }
 
     /// Finds the innermost group around each address of this family, of which `key_of` has the
     /// keys; of [`BATCH_LEN`] addresses at most. Each step is done for all of them before the next,
-    /// and none branches on what it has just read for the first time.
+    /// and what a step will read has been read before by a loop that does nothing else, so that
+    /// as many reads as can be are under way at once.
     #[inline]
     pub(super) fn innermost_many<'a, K: Key>(
         &'a self,
@@ -87,70 +91,56 @@ impl Trie {
         key_of: impl Fn(&IpAddr) -> Option<K>,
         innermost: &mut [&'a [BlockId]],
     ) {
-        let mut seeks = [Seek::at(&self.root); BATCH_LEN];
-        let mut len = 0;
-        for (place, address) in addresses.iter().enumerate() {
+        let (mut seeks, mut len) = ([Seek::NONE; BATCH_LEN], 0);
+        for (address, place) in addresses.iter().zip(0..) {
             if let (Some(key), Some(seek)) = (key_of(address), seeks.get_mut(len)) {
-                let End { node, depth, leaf } = self.root.descend(key);
-                *seek = Seek { leaf, node, depth, key, place, ..*seek };
+                let End { depth, leaf, .. } = self.root.descend(key);
+                let rest = key.rest(depth + STRIDE);
+                *seek = Seek { leaf, rest, place };
                 len += 1;
             }
         }
-        let seeks = seeks.get_mut(..len).unwrap_or_default();
-        // As little as can be between these reads, so that most of them are under way at once.
-        for seek in seeks.iter_mut() {
-            seek.run = seek.leaf.touch(seek.key.byte(seek.depth + STRIDE));
+        let seeks = seeks.get(..len).unwrap_or_default();
+        let value = |seek: &Seek<'_, K>| seek.rest.byte(0);
+        let touched = seeks.iter().fold(0, |all, it| all ^ it.leaf.touch_run(value(it)));
+        std::hint::black_box(touched);
+        let mut numbers = [0; BATCH_LEN];
+        for (seek, number) in seeks.iter().zip(&mut numbers) {
+            *number = seek.leaf.answer(seek.leaf.run(value(seek)));
         }
-        for seek in seeks.iter_mut() {
-            seek.run = seek.leaf.run(seek.key.byte(seek.depth + STRIDE));
+        let both = || seeks.iter().zip(&numbers);
+        let touched =
+            both().fold(0, |all, (it, number)| all ^ it.leaf.touch_entry(K::WIDTH, *number));
+        std::hint::black_box(touched);
+        for (seek, number) in both() {
+            let place = usize::from(seek.place);
+            let (Some(address), Some(found)) = (addresses.get(place), innermost.get_mut(place))
+            else {
+                continue;
+            };
+            *found = match seek.leaf.settle(*number, seek.rest) {
+                // Few addresses lie in none of the prefixes of their leaf.
+                0 => key_of(address)
+                    .and_then(|key| self.walk(groups, key).next())
+                    .unwrap_or_default(),
+                number => groups.all(seek.leaf.group(K::WIDTH, number)),
+            };
         }
-        for seek in seeks.iter_mut() {
-            seek.number = seek.leaf.answer(seek.run);
-        }
-        for seek in seeks.iter_mut() {
-            let rest = seek.key.rest(seek.depth + STRIDE);
-            seek.is_settled = seek.leaf.is_settled(seek.number, rest);
-        }
-        for seek in seeks {
-            if let Some(innermost) = innermost.get_mut(seek.place) {
-                *innermost = self.walk_on(groups, seek).next().unwrap_or_default();
-            }
-        }
-    }
-
-    /// The prefixes around an address whose look-up has got this far.
-    #[inline]
-    fn walk_on<'a, K: Key>(&'a self, groups: &'a Groups, seek: &Seek<'a, K>) -> Walk<'a> {
-        let Seek { leaf, mut number, node, key, .. } = *seek;
-        let depth = seek.depth + STRIDE;
-        if !seek.is_settled {
-            number = leaf.settle(number, key.rest(depth));
-        }
-        // The node's own prefixes are asked for when those of the leaf are through.
-        let (root, address, width) = (&*self.root, key.bits(), K::WIDTH);
-        Walk { groups, root, address, width, leaf, number, node, depth, place: 0 }
     }
 }
 
 /// How far the look-up of one address of a batch has come.
 #[derive(Debug, Clone, Copy)]
 struct Seek<'a, K> {
-    key: K,
-    /// Its place in the batch.
-    place: usize,
     leaf: View<'a>,
-    node: &'a Node,
-    depth: u32,
-    run: usize,
-    number: u8,
-    is_settled: bool,
+    /// The address past the bits that the leaf's prefixes share.
+    rest: K,
+    /// Its place in the batch.
+    place: u8,
 }
 
-impl<'a, K: Key> Seek<'a, K> {
-    fn at(node: &'a Node) -> Self {
-        let leaf = View::EMPTY;
-        Self { key: K::FIRST, place: 0, leaf, node, depth: 0, run: 0, number: 0, is_settled: true }
-    }
+impl<K: Key> Seek<'_, K> {
+    const NONE: Self = Self { leaf: View::EMPTY, rest: K::FIRST, place: 0 };
 }
 
 impl<'a> Iterator for Walk<'a> {
