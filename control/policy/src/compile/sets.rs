@@ -158,10 +158,11 @@ impl Sets {
 
     /// Tells the table of blocks that have come and gone.
     pub(super) fn write_blocks(&mut self, edit: &mut Edit) {
-        /// One by one they cost some five times as much as in a trie that is built anew.
-        const MANY: usize = 8;
+        // One by one they cost dozens of times what they do in a trie that is built anew.
+        const FEW: usize = 64;
+        const PART: usize = 32;
         let (came, gone) = (std::mem::take(&mut self.came), std::mem::take(&mut self.gone));
-        if came.len() + gone.len() > self.blocks_len() / MANY {
+        if came.len() + gone.len() > FEW.max(self.blocks_len() / PART) {
             let blocks = self.blocks.iter().map(|(id, (block, _))| (BlockId(id), block));
             edit.set_blocks(BlockTrie::new(blocks));
             return;
