@@ -94,9 +94,11 @@ pub(crate) enum Handover {
 
 /// What the control side asks of a worker.
 pub(crate) enum Command {
+    /// Take up a queue, and say so: until then what is sent to its port finds no queue.
     AddQueue {
         port: PortId,
         io: Box<dyn QueueIo>,
+        done: Sender<()>,
     },
     GiveUpPort {
         port: PortId,

@@ -3,7 +3,7 @@
 //! Frames are sent at the end of a turn, or when many have gathered. What finds no room in the ring
 //! keeps its place and is tried again each turn, in order, so that a burst longer than the ring is
 //! not lost. Who takes nothing for a while is taken to be down: what waits for it is dropped, lest
-//! it arrive when nobody expects it any more.
+//! it arrive when nobody expects it any more. So is what a table judged that is not in force any more.
 
 use std::time::Duration;
 
@@ -31,11 +31,16 @@ pub(crate) struct OwnQueue {
     tx: Vec<Frame>,
     /// Since when the ring has taken nothing, if frames wait for it.
     full_since: Option<Time>,
+    /// The turn in which it last left some.
+    left_some: Option<Time>,
+    /// The revision of the table that judged what it left.
+    judged_by: u64,
 }
 
 impl OwnQueue {
     pub(crate) fn new(port: PortId, io: Box<dyn QueueIo>) -> Self {
-        Self { port, io, tx: Vec::with_capacity(TX_LEN_MAX), full_since: None }
+        let tx = Vec::with_capacity(TX_LEN_MAX);
+        Self { port, io, tx, full_since: None, left_some: None, judged_by: 0 }
     }
 
     /// Adds a frame to be sent; gives it back if too many wait already.
@@ -48,9 +53,16 @@ impl OwnQueue {
         Ok(())
     }
 
+    /// Whether so many frames have gathered that they should be sent now. A ring that was full
+    /// in this turn is left alone: to ask it costs a system call.
+    #[inline]
+    pub(crate) fn wants_flush(&self, now: Time) -> bool {
+        self.is_full() && self.left_some != Some(now)
+    }
+
     /// Whether so many frames have gathered that no more are taken.
     #[inline]
-    pub(crate) fn is_full(&self) -> bool {
+    fn is_full(&self) -> bool {
         self.tx.len() >= TX_LEN_MAX
     }
 
@@ -69,6 +81,12 @@ impl OwnQueue {
     /// Chunks of packet memory that it holds.
     pub(crate) fn held(&self) -> usize {
         self.io.held() + self.tx.iter().map(Frame::chunk_count).sum::<usize>()
+    }
+
+    /// Whether what waits was judged by another table than that of `revision`. Only a turn before
+    /// this one can have left it.
+    pub(crate) fn is_outdated(&self, revision: u64) -> bool {
+        self.is_waiting() && self.judged_by != revision
     }
 
     /// Sends what has gathered, as far as there is room.
@@ -98,23 +116,38 @@ impl OwnQueue {
             counters.tx_frames.add(sent as u64);
             counters.tx_bytes.add(bytes);
         }
-        if self.may_wait(sent, now) {
-            return;
+        self.judged_by = scene.table.revision();
+        if !self.may_wait(sent, now) {
+            self.drop_waiting(scene, pool, shared, worker, now);
         }
+    }
+
+    /// Drops what waits.
+    pub(crate) fn drop_waiting(
+        &mut self,
+        scene: &Scene,
+        pool: &mut FramePool,
+        shared: &Shared,
+        worker: usize,
+        time: Time,
+    ) {
+        let port = scene.port(self.port);
         for frame in self.tx.drain(..) {
             let reason = DropReason::TxFull;
-            if let Some(counters) = counters {
+            if let Some(counters) = port.and_then(|port| port.counters(worker)) {
                 counters.drop(reason);
-                shared.captures.offer(&Dropped { frame: &frame, port, reason, worker, time: now });
+                shared.captures.offer(&Dropped { frame: &frame, port, reason, worker, time });
             }
             pool.put(frame);
         }
+        self.full_since = None;
     }
 
     /// Whether what is left after `sent` have found room may go on waiting.
     fn may_wait(&mut self, sent: usize, now: Time) -> bool {
+        self.left_some = self.is_waiting().then_some(now);
         let since = self.full_since.filter(|_| sent == 0).unwrap_or(now);
-        self.full_since = (!self.tx.is_empty() && now.since(since) <= PATIENCE).then_some(since);
+        self.full_since = (self.is_waiting() && now.since(since) <= PATIENCE).then_some(since);
         self.full_since.is_some()
     }
 }

@@ -73,6 +73,8 @@ pub struct Worker {
     pool_len_max: usize,
     pub(crate) scene: Arc<Scene>,
     queues: Vec<OwnQueue>,
+    /// The place of the queue that the next turn begins with.
+    first: usize,
     /// The place in `queues` of the first queue of each port that sends, by the port's number.
     own: Vec<Option<usize>>,
     commands: Receiver<Command>,
@@ -126,6 +128,7 @@ impl Worker {
             pool_len_max: start.pool_len_max,
             scene,
             queues: Vec::new(),
+            first: 0,
             own: Vec::new(),
             commands: start.commands,
             received: Vec::with_capacity(BATCH_LEN_MAX),
@@ -178,9 +181,13 @@ impl Worker {
             self.finish_turn(&scene);
         }
         self.obey(now);
+        self.drop_outdated(&scene);
         self.stages.mark(Stage::Upkeep, 0);
         let mut moved = self.empty_inbox(&scene, now);
-        for place in 0..self.queues.len() {
+        // Each turn another queue is first, and has the room that there is in a ring which is full.
+        let (behind, first) = (0..self.first, self.first..self.queues.len());
+        self.first = if first.len() > 1 { self.first + 1 } else { 0 };
+        for place in first.chain(behind) {
             for _ in 0..BATCHES_MAX {
                 let count = self.poll(&scene, place, now);
                 moved += count;
@@ -221,7 +228,10 @@ impl Worker {
     fn obey(&mut self, now: Time) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::AddQueue { port, io } => self.add_queue(port, io),
+                Command::AddQueue { port, io, done } => {
+                    self.add_queue(port, io);
+                    let _ = done.send(());
+                }
                 Command::GiveUpPort { port, given } => {
                     // Who asks waits for the answer, unless the engine itself is going.
                     if let Err(refused) = given.send(self.give_up_port(port)) {
@@ -379,7 +389,7 @@ impl Worker {
     pub(crate) fn enqueue(&mut self, scene: &Scene, frame: Frame, to: PortId) {
         let own = self.own.get(to.index()).copied().flatten();
         if let Some(queue) = own.and_then(|place| self.queues.get_mut(place)) {
-            if queue.is_full() {
+            if queue.wants_flush(self.now) {
                 queue.flush(scene, &mut self.pool, &self.shared, self.index, self.now);
                 self.stages.mark(Stage::Io, 0);
             }
@@ -453,8 +463,18 @@ impl Worker {
 
     fn flush(&mut self, scene: &Scene) {
         for queue in &mut self.queues {
-            if queue.is_waiting() {
+            // What waits for a port that is not there any more is counted when its queue ends.
+            if queue.is_waiting() && scene.port(queue.port).is_some() {
                 queue.flush(scene, &mut self.pool, &self.shared, self.index, self.now);
+            }
+        }
+    }
+
+    /// Lets go of what waits though the table that judged it is in force no more.
+    fn drop_outdated(&mut self, scene: &Scene) {
+        for queue in &mut self.queues {
+            if queue.is_outdated(scene.table.revision()) && scene.port(queue.port).is_some() {
+                queue.drop_waiting(scene, &mut self.pool, &self.shared, self.index, self.now);
             }
         }
     }

@@ -24,19 +24,24 @@ use sluice_xdp::Umem;
 
 const START: Time = Time(1_000_000_000);
 
-/// Two pods that may send each other everything; the second's wire holds four frames.
+/// Pods that may send each other everything. The last one's wire holds four frames.
 struct Pods {
     engine: Stepped,
-    wires: [Wire; 2],
+    wires: Vec<Wire>,
 }
 
 impl Pods {
     fn new() -> Self {
+        Self::with_senders(1)
+    }
+
+    /// Pods 1 to `senders`, and one more that they send to.
+    fn with_senders(senders: u8) -> Self {
         let (umem, pool) = Umem::in_memory(2048).unwrap();
         let config = EngineConfig { cores: vec![0], ..EngineConfig::default() };
         let engine = Stepped::start(&config, umem, pool, FlowHasher::seeded(1)).unwrap();
-        let wires = [(1, 1024), (2, 4)].map(|(n, len)| {
-            let (wire, queue) = Wire::new(len);
+        let add = |n: u8| {
+            let (wire, queue) = Wire::new(if n > senders { 4 } else { 1024 });
             let spec = PortSpec {
                 name: format!("pod-{n}").into(),
                 kind: PortKind::Pod { pod: format!("shop/p{n}").into(), mac: mac(n) },
@@ -47,10 +52,11 @@ impl Pods {
             };
             engine.add_port(spec, vec![Box::new(queue)]).unwrap();
             wire
-        });
+        };
+        let wires = (1..=senders + 1).map(add).collect();
         let mut edit = Table::empty().edit();
         edit.set_identity(IdentityId(0), Some(Identity::default()));
-        for n in 1..=2 {
+        for n in 1..=senders + 1 {
             let endpoint = Endpoint {
                 name: format!("shop/p{n}").into(),
                 network: NetworkId::DEFAULT,
@@ -64,10 +70,15 @@ impl Pods {
         Self { engine, wires }
     }
 
-    /// Sends datagrams numbered by their source ports to the second pod.
+    /// Sends datagrams numbered by their source ports from the first pod to the last.
     fn send(&self, numbers: std::ops::Range<u16>) {
+        self.send_from(1, numbers);
+    }
+
+    fn send_from(&self, pod: u8, numbers: std::ops::Range<u16>) {
+        let to = u8::try_from(self.wires.len()).unwrap();
         for number in numbers {
-            assert!(self.wires[0].push(&datagram(number)));
+            assert!(self.wires[usize::from(pod) - 1].push(&datagram(pod, to, number)));
         }
     }
 
@@ -75,9 +86,9 @@ impl Pods {
         self.engine.turn(START + later).unwrap();
     }
 
-    /// Takes off the second pod's wire what is there.
+    /// Takes off the last pod's wire what is there.
     fn arrived(&self) -> Vec<u16> {
-        std::iter::from_fn(|| self.wires[1].pop())
+        std::iter::from_fn(|| self.wires.last().unwrap().pop())
             .map(|frame| u16::from_be_bytes([frame[34], frame[35]]))
             .collect()
     }
@@ -95,10 +106,10 @@ fn mac(n: u8) -> Mac {
     Mac([2, 0, 0, 0, 0, n])
 }
 
-fn datagram(number: u16) -> Vec<u8> {
+fn datagram(from: u8, to: u8, number: u16) -> Vec<u8> {
     let mut frame = Vec::new();
-    PacketBuilder::ethernet2(mac(1).0, mac(2).0)
-        .ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+    PacketBuilder::ethernet2(mac(from).0, mac(to).0)
+        .ipv4([10, 0, 0, from], [10, 0, 0, to], 64)
         .udp(number, 53)
         .write(&mut frame, b"which?")
         .unwrap();
@@ -154,4 +165,32 @@ fn what_waits_for_a_port_that_goes_is_counted() {
     let totals = pods.engine.totals();
     assert_eq!(totals.dropped(DropReason::PortGone), 6);
     assert_eq!(totals.rx_frames, totals.tx_frames + totals.dropped_all());
+}
+
+#[test]
+fn what_waits_under_a_table_that_is_replaced_does_not_leave() {
+    let pods = Pods::new();
+    pods.send(1..11);
+    pods.turn(Duration::ZERO);
+    assert_eq!(pods.arrived(), [1, 2, 3, 4]);
+    pods.engine.publish(Table::empty().with_revision(2)).unwrap();
+    pods.turn(Duration::from_micros(1));
+    assert_eq!(pods.arrived(), [] as [u16; 0]);
+    assert_eq!(pods.dropped(), 6);
+}
+
+#[test]
+fn two_senders_share_a_full_ring() {
+    let pods = Pods::with_senders(2);
+    let mut arrived = [0u32; 2];
+    for turn in 0..200u64 {
+        pods.send(1..101);
+        pods.send_from(2, 1001..1101);
+        pods.turn(Duration::from_micros(100 * turn));
+        for number in pods.arrived() {
+            arrived[usize::from(number > 1000)] += 1;
+        }
+    }
+    assert_eq!(arrived[0] + arrived[1], 800);
+    assert!(arrived[0].abs_diff(arrived[1]) < 400, "{arrived:?}");
 }

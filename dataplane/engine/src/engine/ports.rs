@@ -154,8 +154,10 @@ impl Engine {
         // The port is known before its first frame, so that every frame is counted.
         self.inner.show_again(control)?;
         for (worker, queue) in workers.into_iter().zip(queues) {
-            control.command(worker, Command::AddQueue { port, io: queue.io })?;
+            let (done, taken_up) = unbounded();
+            control.command(worker, Command::AddQueue { port, io: queue.io, done })?;
             self.inner.wake(worker);
+            taken_up.recv_timeout(WORKER_PATIENCE).map_err(|_| EngineError::WorkerStuck(worker))?;
         }
         Ok(())
     }

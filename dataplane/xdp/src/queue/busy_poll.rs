@@ -21,8 +21,8 @@ use super::QueueError;
 use crate::socket::Socket;
 
 /// Kicks in a row that send nothing of what waits, after which polls are given up. A device that is
-/// merely full takes something within a few.
-pub(super) const STALLED_KICKS_MAX: u32 = 64;
+/// merely full takes something within milliseconds, and each kick is a system call.
+pub(super) const STALLED_KICKS_MAX: u32 = 4096;
 
 /// How a queue is polled. Needs Linux 5.11, CONFIG_NET_RX_BUSY_POLL and CAP_NET_ADMIN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
