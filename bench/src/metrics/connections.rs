@@ -32,6 +32,7 @@ pub(super) fn metrics() -> Vec<Metric> {
         prepare,
     };
     vec![
+        metric("conn_lookup_1k", LRU, None, |effort| by_ebpf(1000, effort)),
         metric("conn_lookup_100k", LRU, None, |effort| by_ebpf(100_000, effort)),
         metric("conn_lookup_100k", HASH, None, |effort| by_dpdk(100_000, effort)),
         metric("conn_lookup_1m", LRU, None, |effort| by_ebpf(1_000_000, effort)),

@@ -38,6 +38,7 @@ pub(super) fn metrics() -> Vec<Metric> {
     };
     let (fib, fib6) = ("rte_fib DIR24-8", "rte_fib6 trie");
     vec![
+        Metric { limit: None, ..metric("lpm_1k", fib, Unit::Nanoseconds, 0.0, few_by_dpdk) },
         metric("lpm_1m", "eBPF LPM trie", Unit::Nanoseconds, 7.0, by_ebpf),
         metric("lpm_1m", fib, Unit::Nanoseconds, 7.0, by_dpdk),
         Metric { rounds: 3, ..metric("lpm_1m_build", fib, Unit::Milliseconds, 150.0, builds) },
@@ -58,8 +59,8 @@ struct World {
 
 impl World {
     /// Prefixes as routers know them: most are /24, and many lie within others.
-    fn v4() -> Self {
-        Self::new(PREFIXES_LEN, |numbers| {
+    fn v4(len: usize) -> Self {
+        Self::new(len, |numbers| {
             let len = match numbers.below(100) {
                 0..4 => 8 + numbers.below(8),
                 4..34 => 16 + numbers.below(8),
@@ -185,7 +186,7 @@ fn compare(ours: u64, theirs: u64) -> Result<(), BenchError> {
 
 fn by_ebpf(effort: Effort) -> Result<Pair, BenchError> {
     pin();
-    let world = World::v4();
+    let world = World::v4(PREFIXES_LEN);
     let sluice = Prefixes::new(&world.prefixes);
     let (prefixes, addresses) = (PREFIXES_LEN as u32, ADDRESSES_LEN as u32);
     let mut programs = Programs::load(&Sizes { prefixes, addresses, ..Sizes::NONE })?;
@@ -204,7 +205,11 @@ fn by_ebpf(effort: Effort) -> Result<Pair, BenchError> {
 }
 
 fn by_dpdk(effort: Effort) -> Result<Pair, BenchError> {
-    looked_up(World::v4, effort)
+    looked_up(|| World::v4(PREFIXES_LEN), effort)
+}
+
+fn few_by_dpdk(effort: Effort) -> Result<Pair, BenchError> {
+    looked_up(|| World::v4(1000), effort)
 }
 
 fn v6_by_dpdk(effort: Effort) -> Result<Pair, BenchError> {
@@ -224,7 +229,7 @@ fn looked_up(world: fn() -> World, effort: Effort) -> Result<Pair, BenchError> {
 
 fn builds(_: Effort) -> Result<Pair, BenchError> {
     pin();
-    let world = World::v4();
+    let world = World::v4(PREFIXES_LEN);
     let mut fib = world.fib()?;
     let sluice = move || {
         let start = Stopwatch::start()?;
@@ -237,7 +242,7 @@ fn builds(_: Effort) -> Result<Pair, BenchError> {
 }
 
 fn memory(_: Effort) -> Result<Pair, BenchError> {
-    let world = World::v4();
+    let world = World::v4(PREFIXES_LEN);
     let (sluice, peer) = (Prefixes::new(&world.prefixes).mib(), world.fib()?.mib());
     Ok(Pair::new(Box::new(move || Ok(sluice)), Box::new(move || Ok(peer))))
 }

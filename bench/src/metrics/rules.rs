@@ -34,7 +34,7 @@ pub(super) fn metrics() -> Vec<Metric> {
         prepare,
     };
     vec![
-        metric("acl_1k_mean", None, |effort| sets(1_000, effort, geometric_mean)),
+        metric("acl_1k", None, |effort| sets(1_000, effort, geometric_mean)),
         metric("acl_10k_mean", Some(0.6), |effort| sets(10_000, effort, geometric_mean)),
         metric("acl_10k_worst", Some(0.4), |effort| sets(10_000, effort, worst)),
         metric("acl_100k", None, |effort| {
@@ -48,7 +48,7 @@ pub(super) fn metrics() -> Vec<Metric> {
             ..metric("", None, builds)
         },
         Metric {
-            name: "memory_100k",
+            name: "compile_100k_memory",
             unit: Unit::Mebibytes,
             limit: Some(32.0),
             rounds: 1,

@@ -24,11 +24,18 @@ pub(crate) fn metrics() -> Vec<Metric> {
         rounds: 15,
         prepare,
     };
+    let floor = |name, peer, prepare| Metric {
+        target: None,
+        limit: None,
+        ..metric(name, peer, 0.0, 0.0, prepare)
+    };
     vec![
+        floor("judge_established_1k", LRU, |effort| known_by_ebpf(1000, effort)),
         metric("judge_established_100k", LRU, 0.1, 6.0, |effort| known_by_ebpf(100_000, effort)),
         metric("judge_established_100k", HASH, 0.4, 6.0, |effort| known_by_dpdk(100_000, effort)),
         metric("judge_established_1m", LRU, 0.1, 14.0, |effort| known_by_ebpf(1_000_000, effort)),
         metric("judge_established_1m", HASH, 0.4, 14.0, |effort| known_by_dpdk(1_000_000, effort)),
+        floor("first_packet_1k", POLICY, |effort| first(1000, effort)),
         metric("first_packet_10k", POLICY, 1.0 / 25.0, 15.0, |effort| first(10_000, effort)),
         metric("first_packet_100k", POLICY, 1.0 / 45.0, 22.0, |effort| first(100_000, effort)),
         metric("first_packet_1m", POLICY, 1.0 / 80.0, 35.0, |effort| first(1_000_000, effort)),
