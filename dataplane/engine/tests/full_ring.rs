@@ -161,7 +161,9 @@ fn what_waits_for_a_port_that_goes_is_counted() {
     let pods = Pods::new();
     pods.send(1..11);
     pods.turn(Duration::ZERO);
+    assert_eq!(pods.arrived(), [1, 2, 3, 4], "there is room again");
     pods.engine.remove_port("pod-2").unwrap();
+    assert_eq!(pods.arrived(), [] as [u16; 0], "but nobody to send to");
     let totals = pods.engine.totals();
     assert_eq!(totals.dropped(DropReason::PortGone), 6);
     assert_eq!(totals.rx_frames, totals.tx_frames + totals.dropped_all());
