@@ -77,8 +77,9 @@ pub struct PortSpec {
 pub struct Port {
     /// What it is.
     pub spec: PortSpec,
-    /// The workers that own a queue of it by which they can send. Empty while it is suspended.
-    pub(crate) workers: Box<[usize]>,
+    /// For each worker the one that sends for it: itself, if it owns a queue that can. Empty while
+    /// the port is suspended.
+    senders: Box<[usize]>,
     queue_count: usize,
     counters: Arc<[CachePadded<PortCounters>]>,
 }
@@ -96,7 +97,7 @@ impl Port {
     ) -> Self {
         Self {
             spec,
-            workers: distinct(senders),
+            senders: by_worker(senders, worker_count),
             queue_count,
             counters: PortCounters::per_worker(worker_count).into(),
         }
@@ -109,13 +110,20 @@ impl Port {
         senders: &[usize],
         queue_count: usize,
     ) -> Self {
-        Self { spec, workers: distinct(senders), queue_count, counters: Arc::clone(&self.counters) }
+        let counters = Arc::clone(&self.counters);
+        Self { spec, senders: by_worker(senders, counters.len()), queue_count, counters }
     }
 
     /// The number of its queues.
     #[must_use]
     pub fn queue_count(&self) -> usize {
         self.queue_count
+    }
+
+    /// The worker that sends what `worker` has for this port.
+    #[inline]
+    pub(crate) fn sender_for(&self, worker: usize) -> Option<usize> {
+        self.senders.get(worker).copied()
     }
 
     /// The network that a tag, or its absence, means on this port.
@@ -163,9 +171,15 @@ impl Port {
     }
 }
 
-fn distinct(workers: &[usize]) -> Box<[usize]> {
-    let mut workers = workers.to_vec();
-    workers.sort_unstable();
-    workers.dedup();
-    workers.into_boxed_slice()
+/// Spreads workers over the owners of queues that can send. It is worked out here, since a packet
+/// has no time for a division.
+fn by_worker(senders: &[usize], worker_count: usize) -> Box<[usize]> {
+    let mut owners = senders.to_vec();
+    owners.sort_unstable();
+    owners.dedup();
+    let sender = |worker: usize| match owners.contains(&worker) {
+        true => Some(worker),
+        false => owners.get(worker % owners.len().max(1)).copied(),
+    };
+    (0..worker_count).filter_map(sender).collect()
 }

@@ -399,11 +399,10 @@ impl Worker {
             }
             return;
         }
-        let owners = scene.port(to).map_or(&[][..], |port| &port.workers);
-        let owner = owners.get(self.index % owners.len().max(1)).copied();
-        match owner.filter(|owner| *owner != self.index) {
-            Some(owner) => {
-                self.hand_over(scene, owner, Handover::Send { frame, to }, to);
+        let sender = scene.port(to).and_then(|port| port.sender_for(self.index));
+        match sender.filter(|sender| *sender != self.index) {
+            Some(sender) => {
+                self.hand_over(scene, sender, Handover::Send { frame, to }, to);
             }
             // The queue is gone already, or not there yet.
             None => self.discard(scene, frame, to, DropReason::PortGone),
