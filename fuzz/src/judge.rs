@@ -310,8 +310,14 @@ impl World {
             .and_then(|flow| self.connections.find(flow.hash, &flow.key, self.now))
             .map(|known| known.state());
         let len = self.connections.len();
-        let crossing =
-            Crossing { network: NETWORK, from, to, packet: &packet, flow: flow.as_ref(), ends: &ends };
+        let crossing = Crossing {
+            network: NETWORK,
+            from,
+            to,
+            packet: &packet,
+            flow: flow.as_ref(),
+            ends: &ends,
+        };
         let verdict = judge.unicast(&mut self.connections, &crossing);
         self.check(step, &packet, flow.as_ref(), before, verdict);
         if verdict.is_err() {
