@@ -310,8 +310,12 @@ impl World {
 
     /// Turns all workers until nothing moves, and looks at everything.
     fn turn(&mut self) {
-        must(self.engine.turn(self.now));
-        self.collect();
+        let mut before = None;
+        // What found no room on its wire waits, and leaves once that has been emptied.
+        while before.replace(self.popped) != Some(self.popped) {
+            must(self.engine.turn(self.now));
+            self.collect();
+        }
         self.settle();
         self.look();
     }

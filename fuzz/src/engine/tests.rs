@@ -11,6 +11,8 @@ const OUT_OF_REACH: &[DropReason] = &[
     DropReason::HandoverFull,
     // A second's worth of broadcasts is more than it sends.
     DropReason::FloodLimited,
+    // So is what may wait for room on a wire, which is emptied after each turn.
+    DropReason::TxFull,
 ];
 
 #[test]
