@@ -16,8 +16,8 @@
 //! [`sluice_core::judge`]. Every frame is counted once: received and flooded copies together
 //! equal sent and dropped.
 
-#[cfg(not(all(test, loom)))]
 mod batch;
+#[cfg(not(all(test, loom)))]
 mod bell;
 pub mod capture;
 mod chained;
