@@ -127,8 +127,8 @@ impl Worker {
         if scene.table.is_large() {
             for (reading, ends) in readings.iter().zip(&*ends) {
                 let is_new = |flow: &FlowOf| !self.connections.may_hold(flow.hash);
-                if let Some(attempt) =
-                    reading.attempt().filter(|_| reading.flow.as_ref().is_some_and(is_new))
+                if reading.flow.as_ref().is_some_and(is_new)
+                    && let Some(attempt) = reading.attempt()
                 {
                     newcomers.0.push(attempt);
                     newcomers.1.push(*ends);

@@ -1,8 +1,9 @@
 //! A worker: the loop of one core.
 //!
-//! Each turn it picks up the scene, then commands, its inbox and a batch from every queue that
-//! it owns; then it sends what has gathered. Nothing in a turn waits, locks or, once its lists
-//! have grown to their size, allocates. What is full is counted and let go.
+//! Each turn it picks up the scene, then commands, its inbox and some batches from every queue that
+//! it owns; then it sends what has gathered. Nothing in a turn waits, locks or, once its lists have
+//! grown to their size, allocates. Frames that find no room in a tx ring are kept for a moment;
+//! whatever else is full is counted and let go.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
