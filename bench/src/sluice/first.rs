@@ -1,5 +1,7 @@
 //! First packets of connections, judged in a table of a size.
 
+use std::hint::black_box;
+use std::ops::BitXor;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -7,7 +9,7 @@ use sluice_core::address::NetworkId;
 use sluice_core::blocks::{Block, BlockId, BlockTrie};
 use sluice_core::conntrack::Connections;
 use sluice_core::flow::FlowHasher;
-use sluice_core::policy::Attempt;
+use sluice_core::policy::{Attempt, Ends};
 use sluice_core::ports::{PortMatch, PortSet, Rank};
 use sluice_core::table::{
     Action, Endpoint, EndpointId, GroupId, Identity, IdentityId, PolicyId, PolicySet,
@@ -31,6 +33,7 @@ pub(crate) struct First {
     readings: Vec<Reading>,
     hashes: Vec<u64>,
     asked: Vec<Attempt>,
+    ends: Vec<Ends>,
     /// By number of an attempt: its frame's place in the batch.
     places: Vec<usize>,
     answers: Vec<u64>,
@@ -43,9 +46,9 @@ impl First {
         for number in 0..cluster.count {
             open(&mut connections, &hasher, number)?;
         }
-        let (hashes, asked, places, answers) = Default::default();
+        let (hashes, asked, ends, places, answers) = Default::default();
         let (table, readings) = (table(cluster)?, readings());
-        Ok(Self { table, hasher, connections, readings, hashes, asked, places, answers })
+        Ok(Self { table, hasher, connections, readings, hashes, asked, ends, places, answers })
     }
 
     /// Judges whole frames, from their bytes to the verdict: parse, connection (there is none),
@@ -78,11 +81,21 @@ impl First {
                     Err(answer) => self.answers.push(answer),
                 }
             }
-            let Self { table, asked, places, answers, .. } = self;
-            table.decide_each(asked, |number, decision| {
-                let place = places.get(number).and_then(|place| answers.get_mut(*place));
-                place.into_iter().for_each(|answer| *answer = decision.allows().into());
-            });
+            let Self { table, asked, ends, places, answers, .. } = self;
+            if table.is_large() {
+                let touch = |it: &Attempt| {
+                    table.touch(it.network, it.source) ^ table.touch(it.network, it.destination)
+                };
+                black_box(asked.iter().map(touch).fold(0, BitXor::bitxor));
+            }
+            ends.clear();
+            ends.extend(asked.iter().map(|it| table.ends(it)));
+            table.warm(asked, ends);
+            for ((attempt, ends), place) in asked.iter().zip(&*ends).zip(&*places) {
+                if let Some(answer) = answers.get_mut(*place) {
+                    *answer = table.decide_between(attempt, ends).allows().into();
+                }
+            }
             digest = self.answers.iter().fold(digest, |digest, it| answer(digest, *it));
         }
         digest

@@ -18,8 +18,6 @@ mod batch;
 
 use std::net::IpAddr;
 
-pub use batch::BATCH_MAX;
-
 use crate::address::NetworkId;
 use crate::classifier::Key;
 use crate::packet::{Ip, Ports};
@@ -158,22 +156,10 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn decide_between(&self, attempt: &Attempt, ends: &Ends) -> Decision {
-        self.decide_as(attempt, ends, &self.identities_of(ends))
-    }
-
-    #[inline]
-    fn identities_of(&self, ends: &Ends) -> Identities<'_> {
-        Identities {
-            source: self.identity_or_none(ends.source),
-            destination: self.identity_or_none(ends.destination),
-        }
-    }
-
-    #[inline(always)]
-    fn decide_as(&self, attempt: &Attempt, ends: &Ends, identities: &Identities<'_>) -> Decision {
         if let Some(reason) = always_allowed(ends.source, ends.destination) {
             return Decision { access: None, egress: reason, ingress: reason };
         }
+        let identities = self.identities_of(ends);
         let source =
             Side { holder: ends.source, identity: identities.source, address: &attempt.source };
         let destination = Side {
@@ -185,6 +171,14 @@ impl Table {
             access: self.denied_by_list(attempt),
             egress: self.side(Direction::Egress, &source, &destination, attempt),
             ingress: self.side(Direction::Ingress, &destination, &source, attempt),
+        }
+    }
+
+    #[inline]
+    fn identities_of(&self, ends: &Ends) -> Identities<'_> {
+        Identities {
+            source: self.identity_or_none(ends.source),
+            destination: self.identity_or_none(ends.destination),
         }
     }
 

@@ -9,66 +9,22 @@
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Attempt, Decision, Ends, Identities};
+use super::{Attempt, Ends, Identities};
+use crate::conntrack::BATCH_LEN_MAX;
 use crate::table::{Direction, Identity, Table};
-
-/// Attempts that are judged together: more would not fit the nearest cache.
-pub const BATCH_MAX: usize = 64;
 
 /// Pods from which on their table is more than a core's own caches hold: a megabyte or two.
 const PODS_LARGE: usize = 16_384;
 
 impl Table {
-    /// Judges each of some attempts, and hands over its place and what [`Table::decide`] says.
-    #[inline]
-    pub fn decide_each(&self, attempts: &[Attempt], mut decided: impl FnMut(usize, Decision)) {
-        if !self.is_large() {
-            let judged = attempts.iter().map(|attempt| self.decide(attempt));
-            judged.enumerate().for_each(|(place, decision)| decided(place, decision));
-            return;
-        }
-        let mut ends = [Ends::EXTERNAL; BATCH_MAX];
-        let mut identities = [Identities::NONE; BATCH_MAX];
-        for (batch, first) in attempts.chunks(BATCH_MAX).zip((0..).step_by(BATCH_MAX)) {
-            let ends = ends.get_mut(..batch.len()).unwrap_or_default();
-            let identities = identities.get_mut(..batch.len()).unwrap_or_default();
-            self.ends_of(batch, ends);
-            for (identities, ends) in identities.iter_mut().zip(&*ends) {
-                *identities = self.identities_of(ends);
-            }
-            self.warm_identities(batch, identities);
-            let known = batch.iter().zip(&*ends).zip(&*identities);
-            for (place, ((attempt, ends), identities)) in (first..).zip(known) {
-                decided(place, self.decide_as(attempt, ends, identities));
-            }
-        }
-    }
-
-    /// Who holds the addresses of each attempt, as [`Table::ends`] says.
-    #[inline]
-    pub fn ends_of(&self, attempts: &[Attempt], ends: &mut [Ends]) {
-        if self.is_large() {
-            let touch = |it: &Attempt| {
-                self.touch(it.network, it.source) ^ self.touch(it.network, it.destination)
-            };
-            black_box(attempts.iter().fold(0, |seen, it| seen ^ touch(it)));
-        }
-        for (Attempt { network, source, destination, .. }, ends) in attempts.iter().zip(ends) {
-            // One by one: what is put together elsewhere and then moved as a whole makes the
-            // processor wait for its own writes.
-            ends.source = self.holder(*network, *source);
-            ends.destination = self.holder(*network, *destination);
-        }
-    }
-
     /// Reads what [`Table::decide_between`] will read of attempts and their ends, so that it need
-    /// not wait. That pays for 8 to 64 of them at a time; it looks at no more than [`BATCH_MAX`].
+    /// not wait. That pays for 8 to 64 of them at a time; it looks at no more than [`BATCH_LEN_MAX`].
     #[inline]
     pub fn warm(&self, attempts: &[Attempt], ends: &[Ends]) {
         if !self.is_large() {
             return;
         }
-        let mut identities = [Identities::NONE; BATCH_MAX];
+        let mut identities = [Identities::NONE; BATCH_LEN_MAX];
         for (identities, ends) in identities.iter_mut().zip(ends) {
             *identities = self.identities_of(ends);
         }
@@ -91,7 +47,7 @@ impl Table {
             it.source.touch_sets(Direction::Egress) ^ it.destination.touch_sets(Direction::Ingress)
         };
         black_box(identities.iter().fold(0, |seen, it| seen ^ sets(it)));
-        let mut asked = [IpAddr::V4(Ipv4Addr::UNSPECIFIED); 2 * BATCH_MAX];
+        let mut asked = [IpAddr::V4(Ipv4Addr::UNSPECIFIED); 2 * BATCH_LEN_MAX];
         let mut places = asked.iter_mut();
         let mut count = 0;
         let mut ask = |address: IpAddr| {
@@ -109,7 +65,7 @@ impl Table {
         if count == 0 {
             return;
         }
-        let mut innermost = [&[][..]; 2 * BATCH_MAX];
+        let mut innermost = [&[][..]; 2 * BATCH_LEN_MAX];
         self.blocks().innermost_many(asked.get(..count).unwrap_or(&asked), &mut innermost);
         black_box(innermost.iter().fold(0, |seen, it| seen ^ it.first().map_or(0, |it| it.0)));
     }
@@ -171,11 +127,11 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_judged_as_its_attempts_are_one_by_one() {
+    fn to_read_ahead_changes_no_decision_and_takes_any_number() {
         for pods in [100, u32::try_from(PODS_LARGE).unwrap() + 1] {
             let table = table(pods);
             assert_eq!(table.is_large(), pods > 100);
-            for len in [0, 1, BATCH_MAX - 1, BATCH_MAX, 5 * BATCH_MAX + 3] {
+            for len in [0, 1, BATCH_LEN_MAX - 1, BATCH_LEN_MAX, 5 * BATCH_LEN_MAX + 3] {
                 let attempts: Vec<Attempt> = (0..u32::try_from(len).unwrap())
                     .map(|n| Attempt {
                         network: NetworkId::DEFAULT,
@@ -187,16 +143,15 @@ mod tests {
                         port: Some(if n % 5 == 0 { 81 } else { 80 }),
                     })
                     .collect();
-                let mut judged = Vec::new();
-                table.decide_each(&attempts, |place, decision| judged.push((place, decision)));
-                let expected = attempts.iter().map(|attempt| table.decide(attempt)).enumerate();
-                assert_eq!(judged, expected.collect::<Vec<_>>());
-
-                let mut ends = vec![Ends::EXTERNAL; len];
-                table.ends_of(&attempts, &mut ends);
-                let expected: Vec<_> = attempts.iter().map(|it| table.ends(it)).collect();
-                assert_eq!(ends, expected);
+                let ends: Vec<Ends> = attempts.iter().map(|it| table.ends(it)).collect();
+                let decide = || {
+                    let known = attempts.iter().zip(&ends);
+                    known.map(|(it, ends)| table.decide_between(it, ends)).collect::<Vec<_>>()
+                };
+                let cold = decide();
                 table.warm(&attempts, &ends);
+                assert_eq!(decide(), cold);
+                assert_eq!(cold, attempts.iter().map(|it| table.decide(it)).collect::<Vec<_>>());
             }
         }
     }
